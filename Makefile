@@ -1,0 +1,61 @@
+# Two commands matter: `make retrain` and `make test`. Both set everything up first and can be run again at any time.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup retrain test test-all check format lock up down status bench-retrain bench-serving clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## create .venv from the lock (about 2 GB)
+
+$(STAMP): requirements/all.txt requirements/bootstrap.txt pyproject.toml
+	@bash tools/setup.sh "$(PYTHON)" "$(VENV)"
+
+retrain: setup ## run the main job: data to a live, gated, versioned service
+	@greenlight retrain $(ARGS)
+
+up: setup ## start the stack (edge, Prefect server with UI, worker, live version)
+	@greenlight up
+
+down: setup ## stop the stack
+	@greenlight down
+
+status: setup ## what runs, and where
+	@greenlight status
+
+test: setup ## check the layers and run the tests (under 20 minutes on 2 cores)
+	@echo "Tests run in temporary folders with their own HOME; progress below, slowest tests at the end."
+	@$(BIN)/python -m pytest
+
+test-all: setup ## the tests and the slow ones
+	@$(BIN)/python -m pytest -m 'not gpu'
+
+check: setup ## format, lint, types, import contracts, lock
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@bash tools/lock.sh --check
+
+format: setup ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## resolve pyproject.toml into requirements/*.txt with hashes
+	@bash tools/lock.sh
+
+bench-retrain: setup ## retrain against a bare script, in one run
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.retrain
+
+bench-serving: setup ## the served bento against stock `bentoml serve`, and rollback under load
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.serving
+
+clean: ## remove .venv; work state in .greenlight stays
+	rm -rf $(VENV)

@@ -1,0 +1,142 @@
+"""A light closed-loop load generator: a few connections, each asking again as soon as it was answered.
+
+Run in a process of its own (``python benchmarks/load.py``) so that it does not share an interpreter with what it
+measures. Costs about 25 microseconds a request, so it does not decide the figures on a small machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+
+class Client(asyncio.Protocol):
+    """One connection.
+
+    Parameters
+    ----------
+    request : bytes
+        The whole request, head and body.
+    answers : list
+        Takes ``(time, seconds, status, version)`` for every answer; status 0 is a broken connection.
+    gap_s : float
+        Pause between an answer and the next request; 0 for as fast as possible.
+    """
+
+    def __init__(self, request: bytes, answers: list[tuple[float, float, int, str]], gap_s: float) -> None:
+        self.request, self.answers, self.gap_s = request, answers, gap_s
+        self.buffer = b""
+        self.sent = 0.0
+        self.stopped = False
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport = transport
+        self.ask()
+
+    def ask(self) -> None:
+        """Send the request, or end when told so."""
+        if self.stopped:
+            self.transport.close()
+            return
+        self.sent = time.perf_counter()
+        self.transport.write(self.request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Note the answer once it is whole, and ask again."""
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self.buffer[:end].lower()
+        start = head.find(b"content-length: ") + 16
+        length = int(head[start:].split(b"\r\n", 1)[0])
+        if len(self.buffer) < end + 4 + length:
+            return
+        now = time.perf_counter()
+        place = head.find(b"x-model-version: ")
+        version = head[place + 17 :].split(b"\r\n", 1)[0].decode() if place >= 0 else ""
+        self.answers.append((time.time(), now - self.sent, int(head[9:12]), version))
+        self.buffer = b""
+        self.sent = 0.0
+        if self.gap_s:
+            asyncio.get_running_loop().call_later(self.gap_s, self.ask)
+        else:
+            self.ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A connection that breaks with a request under way is a failed request."""
+        if self.sent and not self.stopped:
+            self.answers.append((time.time(), time.perf_counter() - self.sent, 0, ""))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+async def load(
+    target: tuple[str, int], request: bytes, connections: int, seconds: float, gap_s: float
+) -> list[tuple[float, float, int, str]]:
+    """Ask for `seconds`; return every answer."""
+    answers: list[tuple[float, float, int, str]] = []
+    loop = asyncio.get_running_loop()
+    clients = []
+    until = time.perf_counter() + seconds
+    for _ in range(connections):
+        _, client = await loop.create_connection(lambda: Client(request, answers, gap_s), *target)
+        clients.append(client)
+    while time.perf_counter() < until:
+        await asyncio.sleep(min(0.05, max(0.0, until - time.perf_counter())))
+        for i, client in enumerate(clients):
+            if client.closed.done():
+                _, clients[i] = await loop.create_connection(lambda: Client(request, answers, gap_s), *target)
+    for client in clients:
+        client.stopped = True
+    await asyncio.sleep(gap_s + 0.2)
+    return answers
+
+
+def http_request(host: str, port: int, body: bytes) -> bytes:
+    """The bytes of ``POST /predict``."""
+    head = f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def main() -> None:
+    """Ask, and write a summary (or with ``--raw`` every answer) as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--body", type=Path, required=True, help="file with the JSON body")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--gap", type=float, default=0, help="seconds between answer and next request")
+    parser.add_argument("--raw", action="store_true")
+    args = parser.parse_args()
+    request = http_request(args.host, args.port, args.body.read_bytes())
+    begun = time.perf_counter()
+    target = (args.host, args.port)
+    answers = uvloop.run(load(target, request, args.connections, args.seconds, args.gap))
+    took = min(time.perf_counter() - begun, args.seconds)
+    json.dump(answers if args.raw else summary(answers, took), sys.stdout)
+
+
+def summary(answers: list[tuple[float, float, int, str]], seconds: float) -> dict[str, float]:
+    """Requests a second, failures, and latency in milliseconds."""
+    times = sorted(a[1] * 1000 for a in answers)
+    return {
+        "requests": len(answers),
+        "per_second": round(len(answers) / seconds, 1),
+        "failed": sum(1 for a in answers if a[2] != 200),
+        "p50_ms": round(times[len(times) // 2], 2) if times else 0.0,
+        "p99_ms": round(times[min(len(times) - 1, int(len(times) * 0.99))], 2) if times else 0.0,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Everything that a client can ask: ``/predict``, and the pages and figures around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from bentos.classifier import metrics
+from bentos.classifier.openapi import PAGE, document
+from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
+from bentos.classifier.problems import JSON
+
+# src/bentos/classifier/api.py -> src
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def create_app(root: Path = ROOT) -> Starlette:
+    """The application; it loads the model under `root` when the server starts, not before.
+
+    Its endpoint for predictions is ``app.state.predict``.
+    """
+    predict = Predict()
+
+    @asynccontextmanager
+    async def ready(_: Starlette) -> AsyncIterator[None]:
+        predict.load(root)
+        yield
+
+    routes = [
+        Route("/predict", predict),
+        Route("/docs", docs),
+        Route("/openapi.json", openapi),
+        # Under `bentoml serve` BentoML answers this one, with the same series and its own.
+        Route("/metrics", metrics.page),
+        Route("/", lambda _: RedirectResponse("docs")),
+    ]
+    app = Starlette(routes=routes, lifespan=ready)
+    app.state.predict = predict
+    return app
+
+
+async def docs(_: Request) -> Response:
+    """The page that describes the API; all it needs is served from here."""
+    return HTMLResponse(PAGE)
+
+
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
+    predict: Predict = request.app.state.predict
+    spec = document(predict.scorer, predict.body, MAX_ROWS, MAX_BODY_BYTES)
+    return Response(orjson.dumps(spec), 200, {"x-model-version": predict.scorer.version}, JSON)

@@ -1,0 +1,71 @@
+"""What the service counts: answers by status, their seconds, rows scored, and categories that training had not seen.
+
+BentoML's own request metrics look up five labelled series a request, which costs as much as the features of a row;
+these keep theirs at hand. Everything goes through ``bentoml.metrics``, so that all processes of a version add up.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from bentos.classifier.scorer import Scorer
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Counters:
+    """The series of one process.
+
+    Parameters
+    ----------
+    version : str
+        Version that answers; a label of every series.
+    """
+
+    def __init__(self, version: str) -> None:
+        # Not before the server runs: prometheus_client reads at import which folder the processes share.
+        import bentoml
+
+        counter, histogram = bentoml.metrics.Counter, bentoml.metrics.Histogram
+        answers = counter("greenlight_answers_total", "Answers to POST /predict", ["version", "status"])
+        seconds = histogram("greenlight_answer_seconds", "Seconds per answer", ["version"], buckets=BUCKETS)
+        rows = counter("greenlight_rows_total", "Rows scored", ["version"])
+        unseen = counter(
+            "greenlight_unseen_categories_total",
+            "Category values that training had not seen",
+            ["version", "feature"],
+        )
+        self._answers = lru_cache(maxsize=32)(lambda status: answers.labels(version, status))
+        self._seconds: Any = seconds.labels(version)
+        self._rows: Any = rows.labels(version)
+        self._unseen = lru_cache(maxsize=256)(lambda feature: unseen.labels(version, feature))
+
+    def count(self, status: int, seconds: float, rows: int, scorer: Scorer) -> None:
+        """Add one answer, and whatever `scorer` has noted as unseen since the last one."""
+        self._answers(status).inc()
+        self._seconds.observe(seconds)
+        if rows:
+            self._rows.inc(rows)
+        if scorer.unseen:
+            noted, scorer.unseen = scorer.unseen, {}
+            for feature, number in noted.items():
+                self._unseen(feature).inc(number)
+
+
+@lru_cache(maxsize=1)
+def counters(version: str) -> Counters:
+    """The series of this process; made once, since a name can be registered only once."""
+    return Counters(version)
+
+
+def page(_: Request) -> Response:
+    """Everything counted by all processes that share ``PROMETHEUS_MULTIPROC_DIR``, in Prometheus's format."""
+    import bentoml
+
+    return Response(bentoml.metrics.generate_latest(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,93 @@
+"""Every way a flow can end, by name. The names are what people filter by in the UI and what the command line reads."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec
+
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from greenlight.adapters.registry import Version
+from greenlight.core.contract_report import ContractReport, headline
+from greenlight.core.verdict import Verdict
+from greenlight.errors import GreenlightError
+from greenlight.operations.plan import Plan
+from greenlight.operations.release import ReleaseReport
+from greenlight.operations.reproduce import ReproduceReport
+from greenlight.operations.retrain import Run
+
+DATA_REJECTED = "DataRejected"
+OUTCOMES = {"promote": "Promoted", "reject": "KeptChampion", "inconclusive": "Inconclusive"}
+
+P = ParamSpec("P")
+
+
+def named(body: Callable[P, State]) -> Callable[P, State]:
+    """End a flow whose body raises an error of ours as `Failed` with that error's message and without a traceback."""
+
+    @functools.wraps(body)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> State:
+        _no_tracebacks_of_ours()
+        try:
+            return body(*args, **kwargs)
+        except GreenlightError as exc:
+            get_run_logger().error("%s", exc)
+            return Failed(name="Failed", message=str(exc))
+
+    return wrapped
+
+
+def nothing_new(plan: Plan) -> State:
+    """No month to train on."""
+    return Completed(name="NothingNew", message=plan.nothing_new)
+
+
+def data_rejected(run: Run, contract: ContractReport) -> State:
+    """The contract said no; the champion serves on."""
+    return Failed(name=DATA_REJECTED, message=f"{run.name}: {headline(contract)}. The champion serves on.")
+
+
+def kept(run: Run, verdict: Verdict) -> State:
+    """The gates did not let the candidate through."""
+    return Completed(name=OUTCOMES[verdict.decision], message=f"{run.name}: {verdict.summary()}")
+
+
+def promoted(run: Run, version: Version, verdict: Verdict, released: State) -> State:
+    """The candidate is a version; whether it serves is the release's answer."""
+    if released.is_completed():
+        return Completed(name="Promoted", message=f"{run.name} is {version.name} and live. {verdict.summary()}")
+    return Failed(
+        name="Failed",
+        message=f"{run.name} passed its gates as {version.name}, but was not released: {released.message}",
+    )
+
+
+def released(report: ReleaseReport) -> State:
+    """A version took the traffic, or had it already."""
+    return Completed(name="Released", message=report.summary())
+
+
+def reproduced(report: ReproduceReport) -> State:
+    """The verdict of a reproduction."""
+    end = Failed if report.exit_code else Completed
+    return end(name=report.verdict.capitalize(), message=f"{report.run}: {report.explanation}")
+
+
+class _OursHaveNoTraceback(logging.Filter):
+    """An error that says what, where and what next needs no traceback; any other keeps it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], GreenlightError):
+            record.exc_info = None
+        return True
+
+
+def _no_tracebacks_of_ours() -> None:
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(f, _OursHaveNoTraceback) for f in logger.filters):
+            logger.addFilter(_OursHaveNoTraceback())

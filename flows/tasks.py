@@ -1,0 +1,152 @@
+"""The tasks: each calls one operation, logs one line, and leaves what a person wants to read as an artifact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+
+from greenlight.adapters.registry import Version
+from greenlight.core.contract_report import ContractReport, report_markdown, report_text
+from greenlight.core.verdict import Verdict
+from greenlight.errors import GreenlightError
+from greenlight.operations import release as releases
+from greenlight.operations import reproduce as reproductions
+from greenlight.operations import retrain
+from greenlight.operations import rollback as rollbacks
+from greenlight.operations.plan import Plan
+from greenlight.operations.plan import plan as make_plan
+from greenlight.operations.release import ReleaseReport
+from greenlight.operations.reproduce import ReproduceReport
+from greenlight.operations.retrain import Run
+from greenlight.wiring import open_project
+
+
+def _can_wait(_: Any, __: Any, state: Any) -> bool:
+    """Retry what waiting can mend (a lock, a network), never a verdict or a mistake."""
+    try:
+        state.result()
+    except GreenlightError as exc:
+        return exc.retryable
+    except Exception:  # noqa: BLE001 - any other exception is a bug, and a bug is not retried
+        return False
+    return False
+
+
+PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+RETRIED: dict[str, Any] = {
+    **PLAIN,
+    "retries": 3,
+    "retry_delay_seconds": [2, 10, 30],
+    "retry_condition_fn": _can_wait,
+}
+
+
+@task(name="plan", **PLAIN)
+def plan(as_of: str, device: str) -> Plan:
+    """Resolve month, champion and device; find every mistake before any work."""
+    found = make_plan(open_project(), as_of=as_of, device=device)
+    log = get_run_logger()
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    log.info("%s", found.nothing_new or found.describe())
+    return found
+
+
+@task(name="workspace", **RETRIED)
+def workspace(plan: Plan) -> Run:
+    """Clone the repository at its commit and lay out what the stages read."""
+    run = retrain.begin(open_project(), plan)
+    get_run_logger().info("%s", run.where())
+    return run
+
+
+@task(name="stage", task_run_name="{name}", **RETRIED)
+def stage(run: Run, name: str) -> None:
+    """Bring one DVC stage up to date."""
+    get_run_logger().info("%s", run.stage(name))
+
+
+@task(name="validate", **RETRIED)
+def validate(run: Run) -> ContractReport:
+    """Check the snapshot against the contract."""
+    log = get_run_logger()
+    log.info("%s", run.stage("validate"))
+    report = run.contract()
+    create_markdown_artifact(report_markdown(report) + run.links("data_docs"), key="contract")
+    if not report.passed or report.warnings:
+        log.warning("%s", report_text(report))
+    return report
+
+
+@task(name="gate", **RETRIED)
+def gate(run: Run) -> Verdict:
+    """Judge the candidate."""
+    log = get_run_logger()
+    log.info("%s", run.stage("gate"))
+    verdict = run.verdict()
+    create_markdown_artifact(verdict.markdown() + run.links("report"), key="verdict")
+    log.info("verdict: %s", verdict.summary())
+    return verdict
+
+
+@task(name="record", **RETRIED)
+def record(run: Run, outcome: str, why: ContractReport | Verdict) -> str:
+    """Push the data, then save the run as an experiment."""
+    commit = run.record(outcome, why, started_by())
+    get_run_logger().info("recorded %s as %s (commit %s)", run.name, outcome, commit[:10])
+    return commit
+
+
+@task(name="register", **PLAIN)
+def register(run: Run, commit: str) -> Version:
+    """Give the run its version."""
+    version = run.register(commit)
+    get_run_logger().info("registered %s", version.name)
+    return version
+
+
+@task(name="build", **PLAIN)
+def build(run: Run, version: Version) -> None:
+    """Build the version's bento."""
+    get_run_logger().info("%s", run.build(version))
+
+
+@task(name="release", **PLAIN)
+def release(version: str) -> ReleaseReport:
+    """Preflight, start, switch, assign, drain."""
+    log = get_run_logger()
+    report = releases.release(open_project().settings, version, log=log.info)
+    create_markdown_artifact(report.markdown(), key="release")
+    return report
+
+
+@task(name="rollback", **PLAIN)
+def rollback(to: str, to_run: str) -> ReleaseReport:
+    """Release an earlier version."""
+    log = get_run_logger()
+    report = rollbacks.rollback(open_project().settings, to=to, to_run=to_run, log=log.info)
+    create_markdown_artifact(report.markdown(), key="release")
+    return report
+
+
+@task(name="reproduce", **PLAIN)
+def reproduce(run: str) -> ReproduceReport:
+    """Execute a run again and compare."""
+    report = reproductions.reproduce(open_project(), run, log=get_run_logger().info)
+    create_markdown_artifact(report.markdown(), key="reproduction")
+    return report
+
+
+def started_by() -> dict[str, str]:
+    """Which flow run this is and what started it, for the run's record."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {"flow_run_id": "", "trigger": "python"}
+    flow_run = context.flow_run
+    trigger = "schedule" if flow_run.auto_scheduled else "command line" if "cli" in flow_run.tags else "ui or api"
+    return {"flow_run_id": str(flow_run.id), "trigger": trigger}

@@ -1,0 +1,142 @@
+"""Bentos: built by BentoML in a process of its own, put into the store whole or not at all.
+
+BentoML copies a new bento into its store file by file; a crash leaves half of one there, and the next build
+of that version is refused. So we build into a folder of our own and move the finished bento with one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from greenlight.errors import BentoError
+
+MODEL = Path("data/model")
+SOURCES = "src"
+BUILD_TIMEOUT_S = 600
+QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
+
+
+def store(home: Path) -> Path:
+    """BentoML's home folder; ``BENTOML_HOME=<this> bentoml list`` shows what is in it."""
+    return home / "bentoml"
+
+
+def path_of(name: str, version: str, home: Path) -> Path:
+    """Where the bento `name`:`version` belongs, whether or not it is there."""
+    return store(home) / "bentos" / name / version
+
+
+def find(name: str, version: str, home: Path) -> Path | None:
+    """The bento `name`:`version`, or None if it is missing or incomplete."""
+    bento = path_of(name, version, home)
+    complete = (bento / "bento.yaml").is_file() and (bento / SOURCES / MODEL / "model.json").is_file()
+    return bento if complete else None
+
+
+def model_hash(folder: Path) -> str:
+    """Digest of a model folder's names and bytes: 64 hexadecimal digits.
+
+    Raises
+    ------
+    BentoError
+        The folder is missing or empty.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    if not files:
+        raise BentoError("there is no model to pack", where=str(folder), todo="run greenlight retrain")
+    digest = hashlib.sha256()
+    for path in files:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def build(workspace: Path, *, name: str, version: str, labels: Mapping[str, str], home: Path) -> Path:
+    """Build the bento `name`:`version` from the code and the model of `workspace`.
+
+    An existing bento of the same model is returned as it is; one of another model, or half of one, is
+    replaced.
+
+    Parameters
+    ----------
+    workspace : Path
+        A clone at the run's commit, with ``data/model``.
+    labels : mapping of str to str
+        Kept in the bento (run, commit); the model's digest is added as ``model``.
+
+    Returns
+    -------
+    Path
+        The bento's folder.
+
+    Raises
+    ------
+    BentoError
+        The model is missing, or BentoML failed; its last lines are in the message.
+    """
+    digest = model_hash(workspace / MODEL)
+    existing = find(name, version, home)
+    if existing and model_hash(existing / SOURCES / MODEL) == digest:
+        return existing
+    target = path_of(name, version, home)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=store(home)) as scratch:
+            built = _run_build(workspace, name, version, {**labels, "model": digest}, Path(scratch))
+            _replace(built, target, Path(scratch))
+        # What `bentoml serve <name>:latest` reads.
+        (target.parent / "latest").write_text(version, encoding="utf-8")
+    except OSError as exc:
+        raise BentoError(
+            f"the bento {name}:{version} could not be stored: {exc.strerror or exc}",
+            where=str(exc.filename or target),
+            todo="free space or correct the folder's rights, then repeat",
+        ) from exc
+    return target
+
+
+def _run_build(workspace: Path, name: str, version: str, labels: dict[str, str], scratch: Path) -> Path:
+    command = [sys.executable, "-m", "bentos.classifier.build", "--name", name, "--version", version]
+    command += ["--labels", json.dumps(labels)]
+    environment = {**os.environ, **QUIET, "BENTOML_HOME": str(scratch), "TMPDIR": str(scratch)}
+    environment.pop("PYTHONPATH", None)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=workspace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise BentoError(f"building took more than {BUILD_TIMEOUT_S} s", where=str(workspace)) from exc
+    if done.returncode:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise BentoError(f"the bento {name}:{version} could not be built:\n{last}", where=str(workspace))
+    return Path(json.loads(done.stdout.strip().splitlines()[-1])["bento"])
+
+
+def _replace(built: Path, target: Path, scratch: Path) -> None:
+    """Move `built` to `target`; whatever stood there before goes with `scratch`."""
+    if target.exists():
+        target.rename(scratch / "replaced")
+    built.rename(target)
+    leftovers = [p for p in store_leftovers(target) if p != scratch]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def store_leftovers(target: Path) -> list[Path]:
+    """Scratch folders that builds which were killed left in the store."""
+    return list(target.parents[2].glob(".build-*"))

@@ -1,0 +1,130 @@
+"""The desired state on disk: one document, replaced atomically, with its history; one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from greenlight.core.release import Desired
+from greenlight.errors import ServerError, UsageError
+
+
+class DesiredState:
+    """``<home>/serving/desired.json`` and ``history.jsonl`` beside it.
+
+    Parameters
+    ----------
+    home : Path
+        Greenlight's work state.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "serving"
+        self.file = self.folder / "desired.json"
+        self.history_file = self.folder / "history.jsonl"
+
+    def load(self) -> Desired:
+        """The document; an empty one before the first release.
+
+        Raises
+        ------
+        ServerError
+            The file is damaged.
+        """
+        try:
+            document = json.loads(self.file.read_bytes())
+            if not isinstance(document, dict):
+                raise ValueError(f"it holds a {type(document).__name__}, not an object")
+            return Desired.from_json(document)
+        except FileNotFoundError:
+            return Desired()
+        except (ValueError, KeyError, TypeError, UsageError) as exc:
+            raise ServerError(
+                f"the desired state cannot be read: {exc}",
+                where=str(self.file),
+                todo="remove the file and run greenlight rollback --to <version>",
+            ) from exc
+
+    def save(self, state: Desired, reason: str) -> Desired:
+        """Replace the document, then add a line to the history. Returns `state`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        document = state.to_json()
+        replace_file(self.file, json.dumps(document, indent=1).encode() + b"\n")
+        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "reason": reason, **document}
+        with self.history_file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+        return state
+
+    def history(self, last: int = 20) -> list[dict[str, Any]]:
+        """The `last` changes, oldest first; a line that a crash cut short is left out."""
+        try:
+            lines = self.history_file.read_text(encoding="utf-8").splitlines()[-last:]
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    @contextmanager
+    def changing(self, who: str, timeout_s: float = 300.0) -> Iterator[None]:
+        """Hold the right to change what serves; the kernel gives it back if the process dies.
+
+        Raises
+        ------
+        ServerError
+            Somebody else has held it for `timeout_s`.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = self.folder / "lock"
+        with lock.open("a+", encoding="utf-8") as handle:
+            until = time.monotonic() + timeout_s
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        holder = lock.read_text(encoding="utf-8").strip()
+                        raise ServerError(
+                            f"another release has been under way for more than {timeout_s:.0f} s: {holder}",
+                            where=str(lock),
+                            todo="wait for it, or end that process",
+                        ) from None
+                    time.sleep(0.1)
+            handle.seek(0)
+            handle.truncate()
+            handle.write(f"pid {os.getpid()}, {who}\n")
+            handle.flush()
+            yield
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old or the new file whole.
+
+    Raises
+    ------
+    ServerError
+        The disk is full or the folder cannot be written; the old file is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise ServerError(f"could not write: {exc.strerror}", where=str(path), todo="free space, then repeat") from exc

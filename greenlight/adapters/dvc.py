@@ -1,0 +1,325 @@
+"""DVC: the stages, the cache, the remote, and runs as experiments.
+
+DVC is called through its Python objects in this process: a call of its command line costs about a second, most of it
+imports. One :class:`Pipeline` per workspace; DVC allows one writer per folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from greenlight import errors
+from greenlight.config import STAGE_REPORT_FILE
+from greenlight.errors import DvcError, GreenlightError, StageFailed
+
+CACHE_TYPES = "reflink,hardlink,symlink,copy"
+DEFAULT_REMOTE_URL = "../.greenlight/remote"
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """How one stage went.
+
+    Attributes
+    ----------
+    stage : str
+    executed : bool
+        False when DVC found the outputs in its cache.
+    seconds : float
+        Wall time, DVC's own share included.
+    summary : str
+        What the stage said of itself; empty when it was not executed.
+    """
+
+    stage: str
+    executed: bool
+    seconds: float
+    summary: str
+
+
+class Pipeline:
+    """The DVC pipeline of one workspace.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the workspace.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._opened: Any = None
+
+    def configure(self, cache: Path, remote_home: Path, checkout: Path) -> None:
+        """Share the cache and make the remote's address absolute; both for this workspace only.
+
+        Parameters
+        ----------
+        cache : Path
+            The cache that all workspaces share.
+        remote_home : Path
+            Folder that stands in for the shipped default remote.
+        checkout : Path
+            The user's checkout, which a relative remote is relative to.
+
+        Raises
+        ------
+        DvcError
+            No default remote is configured: a run could not be brought back on another machine.
+        """
+        from dvc.config import Config, merge
+
+        name, url = remote(checkout)
+        today = Config(dvc_dir=str(checkout / ".dvc"))
+        with Config(dvc_dir=str(self.root / ".dvc")).edit("local", validate=False) as local:
+            # A clone of an old commit must use today's remotes and credentials, not those of its time.
+            for level in ("repo", "local"):
+                merge(local, today.load_one(level))
+            merge(local, {"core": {"remote": name}, "cache": {"dir": str(cache), "type": CACHE_TYPES}})
+            if "://" not in url:
+                shipped = os.path.normpath(checkout / ".dvc" / DEFAULT_REMOTE_URL)
+                merge(local, {"remote": {name: {"url": str(remote_home) if url == shipped else url}}})
+
+    def run_stage(self, stage: str, *, force: bool = False) -> StageRun:
+        """Bring one stage up to date, from the cache where nothing it depends on changed.
+
+        Raises
+        ------
+        StageFailed, DataRejected, GreenlightError
+            What the stage itself raised, or that it ended without a word.
+        DvcError
+            DVC, the cache or the disk failed.
+        """
+        started = time.perf_counter()
+        with _told() as told, self._translated(f"stage {stage}"):
+            try:
+                self._repo().reproduce([stage], single_item=True, force=force)
+            except Exception as exc:  # noqa: BLE001 - DVC raises dozens of kinds; every one is translated
+                _raise_stage_error(stage, told, exc)
+            said = _read(told)
+        return StageRun(stage, bool(said), time.perf_counter() - started, str(said.get("summary", "")))
+
+    def add(self, path: str) -> None:
+        """Track a file or folder that no stage makes (writes ``<path>.dvc``)."""
+        with self._translated(f"add {path}"):
+            self._repo().add(path)
+
+    def push(self) -> int:
+        """Copy everything this workspace's lock names to the remote; returns the number of files copied.
+
+        Raises
+        ------
+        DvcError
+            No remote, out of reach, or disk full. Nothing points at half a push: refs are written after it.
+        """
+        with self._translated("push"):
+            return int(self._repo().push())
+
+    def pull(self, targets: Sequence[str]) -> None:
+        """Fetch outputs from the remote (or the cache) and lay them into the workspace.
+
+        Raises
+        ------
+        DvcError
+            The remote is out of reach, or lacks an object.
+        """
+        with self._translated("pull " + " ".join(targets)):
+            self._repo().pull(targets=list(targets), force=True)
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Lay the folder with this hash at `target`, from the cache or the remote, without tracking it.
+
+        Raises
+        ------
+        DvcError
+            Neither holds it.
+        """
+        # At the top of the workspace: DVC refuses pointers in folders that Git ignores.
+        pointer = self.root / f"{target.name}-{digest[:8]}.dvc"
+        out = {"md5": digest, "hash": "md5", "path": target.name}
+        wdir = os.path.relpath(target.parent, self.root)
+        pointer.write_text(yaml.safe_dump({"wdir": wdir, "outs": [out]}), encoding="utf-8")
+        try:
+            self.pull([pointer.name])
+        finally:
+            pointer.unlink()
+            self.close()
+
+    def save(self, name: str, *, stages: Sequence[str], files: Sequence[str], message: str) -> str:
+        """Record the workspace as the experiment `name`; returns its commit."""
+        with self._translated("save"):
+            commit = self._repo().experiments.save(
+                name=name, targets=list(stages), include_untracked=list(files), message=message
+            )
+        if not commit:
+            raise DvcError(f"the experiment {name} was not saved", where=str(self.root))
+        return str(commit)
+
+    def close(self) -> None:
+        """Let go of DVC's databases."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _repo(self) -> Any:
+        if self._opened is None:
+            os.environ.setdefault("DVC_NO_ANALYTICS", "true")
+            from dvc.repo import Repo
+
+            self._opened = Repo(str(self.root))
+        return self._opened
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        before = os.getcwd()
+        try:
+            with _venv_first(), _quiet():
+                os.chdir(self.root)  # DVC resolves targets against the working directory
+                yield
+        except GreenlightError:
+            raise
+        except Exception as exc:
+            raise translate(exc, doing, self.root) from exc
+        finally:
+            os.chdir(before)
+
+
+def remote(checkout: Path) -> tuple[str, str]:
+    """Name and address of the default remote as configured; a folder's address is absolute.
+
+    Raises
+    ------
+    DvcError
+        There is none, or the folder is no DVC repository.
+    """
+    from dvc.config import Config
+
+    if not (checkout / ".dvc").is_dir():
+        raise DvcError("not a DVC repository", where=str(checkout), todo="git checkout .dvc, or dvc init")
+    config = Config(dvc_dir=str(checkout / ".dvc"))
+    name = config["core"].get("remote")
+    if not name or name not in config["remote"]:
+        raise DvcError(
+            "no default DVC remote is configured, so a run could not be reproduced elsewhere",
+            where=str(checkout / ".dvc" / "config"),
+            todo="dvc remote add --default local ../.greenlight/remote (a folder), or an s3:// address",
+        )
+    url = str(config["remote"][name].get("url", ""))
+    return name, url if "://" in url else os.path.normpath(checkout / ".dvc" / url)
+
+
+def lock_hashes(lock: bytes | None) -> dict[str, dict[str, str]]:
+    """Hashes of every stage's outputs as dvc.lock has them: ``{stage: {path: md5}}``."""
+    if not lock:
+        return {}
+    stages = yaml.safe_load(lock).get("stages", {})
+    return {name: {out["path"]: out.get("md5", "") for out in body.get("outs", [])} for name, body in stages.items()}
+
+
+def translate(exc: Exception, doing: str, where: Path) -> DvcError:
+    """DVC's many exceptions as one of ours: what, where, what next."""
+    chain = [exc]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)  # type: ignore[arg-type]
+    text = next((str(e) for e in chain if str(e)), type(exc).__name__)
+    todo = "see the message above; nothing was recorded"
+    for error in chain:
+        if isinstance(error, OSError) and error.errno == 28:
+            text, todo = f"the disk is full: {error}", "free space (df -h), then run again: nothing was recorded"
+        elif isinstance(error, PermissionError):
+            text, todo = f"not allowed: {error}", "check the rights of the folder named, then run again"
+    names = {type(error).__name__ for error in chain}
+    if names & {"LockError"}:
+        todo = "another DVC command works in this folder; wait for it"
+    elif names & {"NoRemoteError"}:
+        todo = "dvc remote add --default local ../.greenlight/remote"
+    elif names & {"UploadError", "RemoteConfigError", "ConnectionError", "EndpointConnectionError", "AuthError"}:
+        todo = "check the remote (dvc remote list, dvc push -v), then run again: nothing was recorded"
+    found = DvcError(f"dvc {doing} failed: {text}", where=str(where), todo=todo)
+    found.retryable = bool(names & {"LockError", "ConnectionError", "EndpointConnectionError"})
+    return found
+
+
+def _raise_stage_error(stage: str, told: Path, exc: Exception) -> None:
+    """Raise what the stage said of its own end; what it did not say is DVC's or a crash."""
+    said = _read(told)
+    kind = getattr(errors, str(said.get("error", "")), None)
+    if isinstance(kind, type) and issubclass(kind, GreenlightError):
+        raise kind(said["what"], where=said["where"] or f"stage {stage}", todo=said["todo"]) from exc
+    if "StageCmdFailedError" in {type(e).__name__ for e in (exc, exc.__cause__, exc.__context__)}:
+        detail = said.get("crash") or str(exc.__cause__ or exc)
+        raise StageFailed(
+            f"the stage ended without its answer: {detail}",
+            where=f"stage {stage}",
+            todo="read its lines above; rerunning is safe",
+        ) from exc
+    raise exc
+
+
+@contextmanager
+def _told() -> Iterator[Path]:
+    """A file that the stage's process leaves its summary, or its error, in."""
+    with tempfile.TemporaryDirectory(prefix="greenlight-") as folder:
+        path = Path(folder) / "said.json"
+        with _environment({STAGE_REPORT_FILE: str(path)}):
+            yield path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+@contextmanager
+def _venv_first() -> Iterator[None]:
+    """``python`` in dvc.yaml means the interpreter that runs now."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    with _environment({"PATH": path}):
+        yield
+
+
+@contextmanager
+def _environment(extra: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in extra}
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep DVC's hints ("git add dvc.lock") out of the run's log; its errors come as exceptions."""
+    import logging
+
+    from dvc.ui import ui
+
+    logger = logging.getLogger("dvc")
+    level, write = logger.level, ui.write
+    logger.setLevel(logging.ERROR)
+    ui.write = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        ui.write = write

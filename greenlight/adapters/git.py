@@ -1,0 +1,155 @@
+"""Git: commits, refs and tags of the repository, and the clones that runs work in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from greenlight.errors import GitError, UsageError
+
+
+class Repository:
+    """A Git checkout.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout's top folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *args: str, stdin: bytes | None = None, check: bool = True) -> str:
+        """Run ``git <args>`` in the checkout and return its output without the last line break.
+
+        Raises
+        ------
+        GitError
+            Git is missing, or ended with another status than 0 and `check` is true.
+        """
+        return self._git(args, stdin, check).decode("utf-8", "replace").rstrip("\n")
+
+    def _git(self, args: Sequence[str], stdin: bytes | None, check: bool) -> bytes:
+        command = ["git", "-c", "core.hooksPath=/dev/null", *args]
+        env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        try:
+            done = subprocess.run(command, cwd=self.root, input=stdin, capture_output=True, env=env, check=False)
+        except FileNotFoundError as exc:
+            missing = "git" if self.root.exists() else f"the folder {self.root}"
+            raise GitError(f"{missing} is not there", where=str(self.root), todo="install git") from exc
+        if check and done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip() or f"status {done.returncode}"
+            raise GitError(f"git {args[0]} failed: {said}", where=str(self.root))
+        return done.stdout
+
+    def require(self) -> None:
+        """Make sure that this is a Git checkout with at least one commit.
+
+        Raises
+        ------
+        UsageError
+            It is not; the message says how to make one.
+        """
+        inside = self.run("rev-parse", "--show-toplevel", check=False)
+        if not inside or Path(inside).resolve() != self.root.resolve():
+            raise UsageError(
+                "not the top of a Git repository: a run is a commit, so without Git nothing can be reproduced",
+                where=str(self.root),
+                todo="git init && git add . && git commit -m 'Start', or go to the repository",
+            )
+        if not self.run("rev-parse", "--verify", "--quiet", "HEAD", check=False):
+            raise UsageError(
+                "the repository has no commit yet", where=str(self.root), todo="git add . && git commit -m 'Start'"
+            )
+
+    def head(self) -> str:
+        """Full hash of the commit checked out."""
+        return self.run("rev-parse", "HEAD")
+
+    def resolve(self, name: str) -> str | None:
+        """Full hash of the commit that `name` points at, or None."""
+        return self.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False) or None
+
+    def changes(self) -> bytes:
+        """Uncommitted changes of tracked files, as a binary patch against HEAD; empty when there are none."""
+        return self._git(["diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"], None, True)
+
+    def untracked(self) -> list[str]:
+        """Files that Git neither tracks nor ignores."""
+        listing = self.run("ls-files", "--others", "--exclude-standard", "-z")
+        return [name for name in listing.split("\0") if name]
+
+    def clone(self, target: Path, commit: str) -> Repository:
+        """Clone into `target` at `commit`, sharing this repository's objects; the user's checkout is not touched.
+
+        Raises
+        ------
+        GitError
+            The target exists and is not empty, or the commit is not there.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.run("clone", "--quiet", "--shared", "--no-checkout", "--no-tags", str(self.root), str(target))
+        clone = Repository(target)
+        clone.run("checkout", "--quiet", "--detach", commit)
+        for key, value in (("user.name", "Greenlight"), ("user.email", "greenlight@localhost")):
+            clone.run("config", key, value)
+        clone.run("config", "gc.auto", "0")
+        return clone
+
+    def apply(self, patch: bytes) -> None:
+        """Apply a patch made by :meth:`changes` to the working tree."""
+        if patch:
+            self._git(["apply", "--binary", "--whitespace=nowarn", "-"], patch, True)
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Commit of each ref below `prefix`: ``{"refs/exps/ab/cd…/name": sha}``."""
+        listing = self.run("for-each-ref", "--format=%(refname) %(objectname)", prefix)
+        return dict(line.split(" ", 1) for line in listing.splitlines())
+
+    def tags(self, pattern: str) -> list[tuple[str, str, int, str]]:
+        """Annotated tags that match: name, commit, seconds since 1970 of the tag, first line of the message.
+
+        Newest last.
+        """
+        form = "%(refname:short)%00%(*objectname)%00%(taggerdate:unix)%00%(contents:subject)"
+        listing = self.run("for-each-ref", f"--format={form}", f"refs/tags/{pattern}")
+        rows = [line.split("\0") for line in listing.splitlines()]
+        found = [(name, commit, int(when), subject) for name, commit, when, subject in rows if commit]
+        return sorted(found, key=lambda row: row[2])
+
+    def push_ref(self, ref: str, remote: str = "origin") -> None:
+        """Push one ref under its own name; a ref already there with other content is refused."""
+        self.run("push", "--quiet", "--no-verify", remote, f"{ref}:{ref}")
+
+    def read_many(self, names: Iterable[str]) -> list[bytes | None]:
+        """Contents of objects such as ``<commit>:path/file``, None where there is none; one process for all."""
+        wanted = list(names)
+        if not wanted:
+            return []
+        out = self._git(["cat-file", "--batch"], "".join(f"{n}\n" for n in wanted).encode(), True)
+        return list(_batches(out, len(wanted)))
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """Content of a file at a commit, or None."""
+        return self.read_many([f"{commit}:{path}"])[0]
+
+    def archive(self, commit: str, folder: str) -> bytes:
+        """A tar of one folder as of a commit."""
+        return self._git(["archive", "--format=tar", commit, folder], None, True)
+
+
+def _batches(out: bytes, count: int) -> Iterable[bytes | None]:
+    position = 0
+    for _ in range(count):
+        end = out.index(b"\n", position)
+        head = out[position:end].rsplit(b" ", 2)
+        position = end + 1
+        if head[-1] == b"missing" or not head[-1].isdigit():
+            yield None
+            continue
+        size = int(head[-1])
+        yield out[position : position + size]
+        position += size + 1

@@ -1,0 +1,77 @@
+"""The machine: what is installed, how much room there is, what answers. Reads only."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)\s*(?:;\s*([^\\]*))?")
+PROBE_TIMEOUT_S = 30
+
+
+def run_version(command: list[str]) -> str:
+    """First line that a program writes when asked for its version; empty if it does not run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[0]
+
+
+def differences(lock: Path) -> tuple[int, list[str], list[str]]:
+    """Compare what is installed with a lock file (pip's format, hashes or not).
+
+    Returns
+    -------
+    tuple
+        Number of packages that the lock wants here, those missing, and those of another version, as
+        ``name wanted (found)``.
+    """
+    from packaging.markers import InvalidMarker, Marker
+    from packaging.utils import canonicalize_name
+
+    installed = {canonicalize_name(found.name): found.version for found in distributions() if found.name}
+    missing, other, wanted = [], [], 0
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        pin = PINNED.match(line)
+        if not pin:
+            continue
+        name, version, marker = pin.groups()
+        try:
+            if marker and not Marker(marker.strip()).evaluate():
+                continue
+        except InvalidMarker:
+            continue
+        wanted += 1
+        found = installed.get(canonicalize_name(name))
+        if found is None:
+            missing.append(f"{name} {version}")
+        elif found != version:
+            other.append(f"{name} {version} ({found} is installed)")
+    return wanted, missing, other
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that holds `folder`, or will once it is made."""
+    return shutil.disk_usage(existing(folder)).free
+
+
+def existing(folder: Path) -> Path:
+    """`folder`, or its closest parent that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def remote_answers(checkout: Path, name: str) -> str:
+    """Why the DVC remote called `name` can't be listed; empty if it can."""
+    command = [sys.executable, "-m", "dvc", "list-url", f"remote://{name}/"]
+    try:
+        done = subprocess.run(
+            command, cwd=checkout, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_TIMEOUT_S} s"
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it refuses"])[-1]

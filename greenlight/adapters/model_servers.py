@@ -1,0 +1,137 @@
+"""The processes that serve one version: which, how they are started, and when they are ready."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from greenlight.adapters.bento import QUIET, SOURCES
+from greenlight.adapters.servers import Supervisor, Watcher, tail
+from greenlight.adapters.sockets import UnixHttp, runtime_dir
+from greenlight.config import Settings
+from greenlight.errors import ServerError
+
+READY_PATH = "/readyz"
+
+
+def command(socket: Path, *, with_parent: bool = False) -> list[str]:
+    """How one process is started; the working directory must be the bento's ``src``."""
+    args = ["-m", "bentos.classifier.server", "--socket", str(socket)]
+    return [sys.executable, *args, *(["--with-parent"] if with_parent else [])]
+
+
+def environment(home: Path, metrics: Path) -> dict[str, str]:
+    """Variables of one process.
+
+    One thread each, since processes are what uses the cores; no usage tracking.
+    """
+    return {
+        **QUIET,
+        "BENTOML_HOME": str(home / "bentoml"),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+        # The packed code answers; a path given from outside could put other code before it.
+        "PYTHONPATH": "",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class ModelServers:
+    """The server processes of all versions.
+
+    Parameters
+    ----------
+    settings : Settings
+        Number of processes, home, limits.
+    supervisor : Supervisor
+        Keeps them up.
+    """
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._runtime = runtime_dir(settings.home)
+
+    def sockets(self, version: str) -> list[Path]:
+        """The sockets of `version`, one a process."""
+        return [self._runtime / f"{name}.sock" for name in self.names(version)]
+
+    def names(self, version: str) -> list[str]:
+        """The names of the processes of `version`."""
+        return [f"model-{version}-{i + 1}" for i in range(self._settings.server_processes)]
+
+    def start(self, version: str, bento: Path, drain_s: float) -> None:
+        """Have all processes of `version` run and wait until each is ready.
+
+        Raises
+        ------
+        ServerError
+            One is not ready in time; the end of its log is in the message and none of them is left running.
+        """
+        metrics = self._metrics(version)
+        if not any(self._supervisor.state(name).pid for name in self.names(version)):
+            shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True, exist_ok=True)
+        self._remove_surplus(version)
+        for name, socket in zip(self.names(version), self.sockets(version), strict=True):
+            watcher = Watcher(
+                name,
+                command(socket),
+                bento / SOURCES,
+                environment(self._settings.home, metrics),
+                grace_s=drain_s + 10,
+            )
+            self._supervisor.ensure(watcher)
+        until = time.monotonic() + self._settings.start_timeout_s
+        for name, socket in zip(self.names(version), self.sockets(version), strict=True):
+            if not wait_ready(socket, until - time.monotonic()):
+                log = self._supervisor.log_of(name)
+                self.stop(version)
+                raise ServerError(
+                    f"{name} was not ready after {self._settings.start_timeout_s:.0f} s; it last wrote:\n{tail(log)}",
+                    where=str(log),
+                    todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
+                )
+
+    def stop(self, version: str) -> None:
+        """End all processes of `version`, those of an earlier number of processes as well."""
+        prefix = f"model-{version}-"
+        for state in self._supervisor.states():
+            if state.name.startswith(prefix):
+                self._supervisor.remove(state.name)
+                (self._runtime / f"{state.name}.sock").unlink(missing_ok=True)
+        shutil.rmtree(self._metrics(version), ignore_errors=True)
+
+    def _remove_surplus(self, version: str) -> None:
+        """Processes of a time when more of them were wanted."""
+        for state in self._supervisor.states():
+            if state.name.startswith(f"model-{version}-") and state.name not in self.names(version):
+                self._supervisor.remove(state.name)
+
+    def versions(self) -> list[str]:
+        """Versions that have processes now."""
+        names = (s.name.split("-") for s in self._supervisor.states() if s.name.startswith("model-"))
+        return sorted({parts[1] for parts in names if len(parts) == 3})
+
+    def _metrics(self, version: str) -> Path:
+        return self._settings.home / "serving" / "metrics" / version
+
+
+def wait_ready(socket: Path, timeout_s: float, is_running: Callable[[], bool] = lambda: True) -> bool:
+    """Whether the server on `socket` says that it is ready within `timeout_s`, as long as `is_running`."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until and is_running():
+        try:
+            with UnixHttp(socket, timeout_s=2) as client:
+                if client.request("GET", READY_PATH).status == 200:
+                    return True
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,165 @@
+"""Versions and what served when, as Git tags in GTO's convention.
+
+``<model>@v<N>.0.0`` names version N (GTO takes semantic versions only, so N is the major number), and
+``<model>#prod#<K>`` says that the K-th version to take the traffic is the one tagged on that commit. Tags are only ever
+added: history grows. Reading uses Git directly, one process for all tags; writing goes through GTO's own checks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from greenlight.adapters.git import Repository
+from greenlight.errors import GitError, NotFound
+
+STAGE = "prod"
+_VERSION = re.compile(r"^v?(\d+)$")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A candidate that the gates let through.
+
+    Attributes
+    ----------
+    name : str
+        ``v1``, ``v2``, ...
+    number : int
+    commit : str
+        The run's commit.
+    run : str
+        The run's name.
+    created : datetime
+        When it was registered, UTC.
+    """
+
+    name: str
+    number: int
+    commit: str
+    run: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One line of the release ledger: from `created` on, `version` served."""
+
+    version: str
+    number: int
+    created: datetime
+
+
+class Registry:
+    """Versions of one model.
+
+    Parameters
+    ----------
+    repository : Repository
+        The user's checkout.
+    model : str
+        The model's name; Greenlight uses the dataset's.
+    """
+
+    def __init__(self, repository: Repository, model: str) -> None:
+        self.repository = repository
+        self.model = model
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        found = []
+        for tag, commit, when, message in self.repository.tags(f"{self.model}@v*"):
+            number = int(tag.rsplit("@v", 1)[1].split(".")[0])
+            created = datetime.fromtimestamp(when, UTC)
+            found.append(Version(f"v{number}", number, commit, message.removeprefix("run "), created))
+        return sorted(found, key=lambda version: version.number)
+
+    def get(self, name: str) -> Version:
+        """The version called `name` (``v2`` or ``2``).
+
+        Raises
+        ------
+        NotFound
+            There is none; the message lists those that exist.
+        """
+        match = _VERSION.match(name)
+        versions = self.versions()
+        for version in versions:
+            if match and version.number == int(match[1]):
+                return version
+        known = ", ".join(v.name for v in versions[-10:]) or "none yet"
+        raise NotFound(f"no version {name} of {self.model}; there is {known}", todo="greenlight runs lists them")
+
+    def at(self, commit: str) -> Version | None:
+        """The version registered on a run's commit, or None."""
+        return next((v for v in self.versions() if v.commit == commit), None)
+
+    def register(self, commit: str, run: str) -> Version:
+        """Give the run's commit the next version number; the same commit keeps the number it has."""
+        existing = self.at(commit)
+        if existing:
+            return existing
+        number = max((v.number for v in self.versions()), default=0) + 1
+        with _translated(f"register v{number}"):
+            import gto.api
+
+            gto.api.register(
+                str(self.repository.root),
+                self.model,
+                commit,
+                version=f"v{number}.0.0",
+                message=f"run {run}",
+                author="Greenlight",
+                author_email="greenlight@localhost",
+            )
+        return self.get(f"v{number}")
+
+    def assign(self, version: Version) -> None:
+        """Write into the ledger that `version` serves from now on; nothing to do if it is the newest entry."""
+        champion = self.champion()
+        if champion and champion.number == version.number:
+            return
+        with _translated(f"assign {version.name}"):
+            import gto.api
+
+            gto.api.assign(
+                str(self.repository.root),
+                self.model,
+                STAGE,
+                ref=version.commit,
+                message=f"{version.name} serves",
+                simple=False,
+                force=True,
+                skip_registration=True,
+                author="Greenlight",
+                author_email="greenlight@localhost",
+            )
+
+    def champion(self) -> Version | None:
+        """The version that serves, by the ledger; None before the first release."""
+        history = self.history()
+        return self.get(history[-1].version) if history else None
+
+    def history(self) -> list[Assignment]:
+        """What served when, oldest first."""
+        by_commit = {version.commit: version for version in self.versions()}
+        rows = []
+        for tag, commit, when, _ in self.repository.tags(f"{self.model}#{STAGE}#*"):
+            if commit in by_commit:
+                number = int(tag.rsplit("#", 1)[1])
+                rows.append(Assignment(by_commit[commit].name, number, datetime.fromtimestamp(when, UTC)))
+        return sorted(rows, key=lambda row: row.number)
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    from gto.exceptions import GTOException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        yield
+    except (GTOException, SCMError) as exc:
+        raise GitError(f"could not {doing}: {exc}", where="git tags", todo="git tag -l shows what is there") from exc

@@ -1,0 +1,13 @@
+"""The command line: what a person asks for, and how the answer looks in a terminal.
+
+Every command is one call of an operation; nothing is decided here. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of the `greenlight` script."""
+    from greenlight.cli.app import app
+
+    app(prog_name="greenlight")

@@ -1,0 +1,5 @@
+"""``python -m greenlight.cli`` does what ``greenlight`` does."""
+
+from greenlight.cli import main
+
+main()

@@ -1,0 +1,239 @@
+"""How answers look: plain JSON values in, Rich renderables out, good at 80 columns and in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from greenlight.wiring import Project
+
+NARROW = 110  # below this many columns a table leaves out what can be asked for otherwise
+STYLES = {
+    "Promoted": "green",
+    "Identical": "green",
+    "Equivalent": "green",
+    "KeptChampion": "yellow",
+    "Inconclusive": "yellow",
+    "NothingNew": "cyan",
+    "Running": "cyan",
+    "DataRejected": "red",
+    "Failed": "red",
+    "Crashed": "red",
+    "Cancelled": "red",
+}
+STATES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+SHORT = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "avg. prec.",
+    "log_loss": "log loss",
+    "calibration_error": "calibration",
+}
+
+
+def runs_view(runs: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+    """The list of runs."""
+    if not runs:
+        return "No runs yet. Start one: greenlight retrain"
+    narrow = width < NARROW
+    metrics = [name for name in SHORT if any(name in run["metrics"] for run in runs)]
+    if narrow:
+        metrics = metrics[:1]
+    table = _table("run", "as of", "outcome", "version")
+    for name in metrics:
+        table.add_column(SHORT[name], justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("created", no_wrap=True)
+    for run in runs:
+        cells = [run["name"], run["as_of"], outcome_text(run["outcome"]), run["version"] or "-"]
+        cells += [_figure(run["metrics"].get(name)) for name in metrics]
+        table.add_row(*cells, *([] if narrow else [moment(run["created"])]))
+    return table
+
+
+def run_views(run: Mapping[str, Any], project: Project) -> Iterator[RenderableType]:
+    """Everything about one run."""
+    yield _facts(_run_facts(run))
+    if run["reason"]:
+        yield Text(f"\n{run['reason']}")
+    if run["verdict"]:
+        yield from ("", verdict_view(run["verdict"]))
+    elif run["validation"]:
+        yield from ("", "\n".join(contract_lines(run["validation"])))
+    if run["evaluation"]:
+        yield from ("", metrics_view(run["evaluation"]))
+    if run["stages"]:
+        yield from ("", stages_view(run["stages"]))
+    reports = report_paths(project, run["name"])
+    if reports:
+        yield from ("", _facts(reports))
+
+
+def _run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    device, code, champion = run["device"], run["code"], run["champion"]
+    return {
+        "run": run["name"],
+        "outcome": outcome_text(run["outcome"]),
+        "version": run["version"],
+        "as of": run["as_of"],
+        "created": moment(run["created"]),
+        "started by": run["trigger"],
+        "champion": " ".join(filter(None, (champion.get("version", ""), champion.get("run", "")))),
+        "device": " ".join(filter(None, (device.get("kind", ""), device.get("name", ""), device.get("driver", "")))),
+        "commit": run["commit"][:12],
+        "code": code.get("commit", "")[:12] + (" with uncommitted changes" if code.get("uncommitted_changes") else ""),
+        "python": run["environment"].get("python", ""),
+        "xgboost": run["environment"].get("libraries", {}).get("xgboost", ""),
+    }
+
+
+def verdict_view(verdict: Mapping[str, Any]) -> RenderableType:
+    """The checks of a verdict with value and limit."""
+    table = _table("", "check", "value", "limit", "why")
+    table.columns[2].justify = table.columns[3].justify = "right"
+    table.columns[4].no_wrap = False
+    marks = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("?", "yellow")}
+    for check in verdict.get("checks", ()):
+        value, limit = _figure(check["value"]), _figure(check["limit"])
+        table.add_row(marks[check["passed"]], check["name"], value, limit, check["explanation"])
+    return table
+
+
+def contract_lines(validation: Mapping[str, Any]) -> list[str]:
+    """What the contract said, with the failing expectations and example rows."""
+    from greenlight.core.contract_report import ContractReport, report_text
+
+    return report_text(ContractReport.from_json(validation)).splitlines()
+
+
+def metrics_view(evaluation: Mapping[str, Any]) -> RenderableType:
+    """Candidate and champion on the same holdout."""
+    candidate, champion = evaluation.get("candidate") or {}, evaluation.get("champion") or {}
+    table = _table("metric", "candidate", "champion")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for name, value in candidate.items():
+        if isinstance(value, int | float):
+            table.add_row(name, _figure(value), _figure(champion.get(name)))
+    return table
+
+
+def stages_view(stages: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """Seconds per stage."""
+    table = _table("stage", "seconds", "what")
+    table.columns[1].justify = "right"
+    table.columns[2].no_wrap = False
+    for stage in stages:
+        what = stage["summary"] if stage["executed"] else "unchanged, from the cache"
+        table.add_row(stage["stage"], f"{stage['seconds']:.1f}", what)
+    return table
+
+
+def reproduce_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The verdict of a reproduction, and every output."""
+    verdict = str(report["verdict"])
+    style = STYLES.get(verdict.capitalize(), "bold red")
+    yield Text.assemble((verdict, style), f": {report['run']}, {report['explanation']} ({report['seconds']:.0f} s)")
+    table = _table("stage", "output", "recorded", "now", "")
+    for output in report["outputs"]:
+        same = Text("same", "green") if output["same"] else Text("different", "bold red")
+        table.add_row(output["stage"], output["path"], output["recorded"][:10], output["reproduced"][:10], same)
+    yield table
+
+
+def release_view(report: Mapping[str, Any]) -> RenderableType:
+    """What a release or a rollback did."""
+    if report["already_live"]:
+        return f"{report['version']} serves already; nothing was done."
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
+    before = f", before it {report['previous']}" if report["previous"] else ""
+    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds})")
+
+
+def status_view(status: Mapping[str, Any]) -> RenderableType:
+    """What serves, where, and what runs."""
+    live = status["live"]
+    serving = Text("nothing yet; greenlight retrain", "yellow")
+    if live["version"]:
+        since = f" since {moment(live['since'])}" if live.get("since") else ""
+        serving = Text.assemble((live["version"], "bold green"), f" (run {live.get('run') or 'unknown'}{since})")
+    down = [process for process in status["processes"] if process["state"] != "active" or not process["pid"]]
+    state = Text("up", "green") if status.get("up") else Text("down; greenlight up starts it", "yellow")
+    if down and status.get("processes"):
+        names = ", ".join(f"{process['name']} ({process['state']})" for process in down)
+        state = Text(f"not all of it runs: {names}; greenlight up mends it", "bold red")
+    running = [f"{p['name']} (pid {p['pid']})" for p in status["processes"] if p["pid"]]
+    return _facts(
+        {
+            "live": serving,
+            "stack": state,
+            **status["urls"],
+            "processes": ", ".join(running),
+            "served": " -> ".join(entry["version"] for entry in status["history"][-8:]),
+        }
+    )
+
+
+def doctor_view(report: Mapping[str, Any]) -> RenderableType:
+    """Each check with what to do about it."""
+    table = _table("", "what", "found")
+    table.columns[2].no_wrap = False
+    for check in report["checks"]:
+        found = Text(check["found"])
+        if check["todo"]:
+            found.append(f"\n-> {check['todo']}", "bold")
+        table.add_row(Text(check["state"], STATES[check["state"]]), check["name"], found)
+    return table
+
+
+def report_paths(project: Project, run: str) -> dict[str, str]:
+    """The pages of a run that lie on this machine, by title."""
+    folder = project.settings.home / "runs" / run
+    paths = project.params.paths
+    pages = {"evaluation": folder / paths.report, "data docs": folder / paths.data_docs / "index.html"}
+    return {title: str(path) for title, path in pages.items() if path.is_file()}
+
+
+def outcome_text(outcome: str) -> Text:
+    """An outcome in its colour."""
+    return Text(outcome, STYLES.get(outcome, ""))
+
+
+def moment(stamp: str) -> str:
+    """An ISO 8601 moment in local time, to the minute; anything else as it is."""
+    try:
+        return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stamp
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4f}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _facts(facts: Mapping[str, Any]) -> Table:
+    """Names and values, without those that are empty."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return table

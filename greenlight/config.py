@@ -1,0 +1,336 @@
+"""What can be set, and nothing else: ``Params`` (params.yaml) and ``Settings`` (the environment).
+
+``Params`` holds whatever changes a result and is versioned with the code; ``Settings`` says where things run and is
+never part of a result. Unknown keys are refused in both, and every mistake is named in one message.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from greenlight.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+Share = Annotated[float, Field(ge=0, le=1)]
+PERIOD = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, no unknown keys, no silent conversions between types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """Which periods a run looks at.
+
+    Attributes
+    ----------
+    as_of : str
+        The holdout period, ``YYYY-MM``, or ``next``.
+    window_months : int
+        Number of periods trained on, at least 1. The period after them stops training early.
+    source : str
+        Fingerprint of the source's content; empty until a run fills it.
+    """
+
+    as_of: str = "next"
+    window_months: int = Field(ge=1, le=120)
+    source: str = ""
+
+    @field_validator("as_of")
+    @classmethod
+    def _period(cls, value: str) -> str:
+        if value != "next" and not PERIOD.match(value):
+            raise ValueError(f"{value!r} is neither a month such as 2013-08 nor 'next'")
+        return value
+
+
+class ChampionParams(Section):
+    """The version that the candidate is compared with; empty when there is none."""
+
+    version: str = ""
+    run: str = ""
+
+
+class TrainParams(Section):
+    """How the booster is trained. ``booster`` is passed to XGBoost as it is."""
+
+    device: Device = "auto"
+    seed: int = Field(ge=0, le=2**31 - 1)
+    max_rounds: int = Field(ge=1, le=100_000)
+    early_stopping_rounds: int = Field(ge=1, le=10_000)
+    booster: dict[str, int | float | str | bool]
+
+    @field_validator("booster")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        owned = sorted({"device", "seed", "objective", "eval_metric", "nthread"} & set(value))
+        if owned:
+            raise ValueError(f"{', '.join(owned)}: set by Greenlight, not here")
+        return value
+
+
+class DecisionParams(Section):
+    """How a probability becomes a decision, and how many golden rows travel with the model."""
+
+    threshold: Share
+    golden_rows: int = Field(ge=1, le=1000)
+
+
+class MinimumParams(Section):
+    """What every candidate must reach on the holdout."""
+
+    roc_auc: Share
+    average_precision_lift: float = Field(ge=0)
+    log_loss_ratio: float = Field(gt=0)
+    calibration_error: Share
+
+
+class AgainstChampionParams(Section):
+    """How much worse than the champion a candidate may be on the same rows."""
+
+    max_roc_auc_drop: Share
+    max_log_loss_rise: float = Field(ge=0)
+
+
+class SliceParams(Section):
+    """Which slices are looked at, from which size on, and when one has collapsed."""
+
+    columns: list[str]
+    min_rows: int = Field(ge=1)
+    min_positives: int = Field(ge=1)
+    min_roc_auc: Share
+    max_roc_auc_drop: Share
+
+
+class LeakParams(Section):
+    """When one feature, or the model as a whole, is too good to be true."""
+
+    max_single_feature_share: float = Field(gt=0)
+    max_roc_auc: Share
+
+
+class GateParams(Section):
+    """Limits of the gates."""
+
+    min_rows: int = Field(ge=1)
+    minimum: MinimumParams
+    champion: AgainstChampionParams
+    slices: SliceParams
+    leak: LeakParams
+
+
+class PreflightParams(Section):
+    """Budgets that a built bento must keep before it may serve."""
+
+    max_start_s: float = Field(gt=0)
+    max_p99_ms: float = Field(gt=0)
+    max_memory_mb: float = Field(gt=0)
+    latency_requests: int = Field(ge=20, le=100_000)
+
+
+class ReleaseParams(Section):
+    """How a version takes over the traffic."""
+
+    strategy: Literal["full"] = "full"
+    drain_s: float = Field(ge=0, le=600)
+
+
+class PathParams(Section):
+    """Where the stages read and write, relative to the repository; dvc.yaml uses the same keys."""
+
+    snapshot: str
+    features: str
+    model: str
+    champion: str
+    validation: str
+    data_docs: str
+    metrics: str
+    evaluation: str
+    verdict: str
+    verdict_markdown: str
+    report: str
+    run: str
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    dataset: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    data: DataParams
+    champion: ChampionParams = ChampionParams()
+    train: TrainParams
+    decision: DecisionParams
+    gates: GateParams
+    preflight: PreflightParams
+    release: ReleaseParams
+    paths: PathParams
+
+    @classmethod
+    def load(cls, path: Path) -> Params:
+        """Read and check params.yaml.
+
+        Raises
+        ------
+        ConfigError
+            The file is missing, is not YAML, or breaks any rule; all mistakes in one message.
+        """
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError("params.yaml is missing", where=str(path), todo="restore it with git") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"params.yaml is not YAML: {exc}", where=str(path)) from exc
+        return cls.check(raw, where=str(path))
+
+    @classmethod
+    def check(cls, raw: object, *, where: str) -> Params:
+        """Check what params.yaml holds, already read.
+
+        Raises
+        ------
+        ConfigError
+            Any rule is broken; all mistakes in one message.
+        """
+        if not isinstance(raw, dict):
+            raise ConfigError("there is no mapping of sections", where=where, todo="restore it with git")
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as exc:
+            raise ConfigError(_every_mistake(exc, cls), where=where, todo="correct the keys named") from exc
+
+
+class Settings(BaseSettings):
+    """Where things run. Every field is an environment variable with the prefix ``GREENLIGHT_``.
+
+    Attributes
+    ----------
+    root : Path
+        The repository; found from the working directory upwards.
+    home : Path
+        Work state: run workspaces, DVC cache and default remote, servers, logs. Default ``<root>/.greenlight``.
+    host : str
+        Address that the edge and the Prefect server listen on.
+    edge_port, prefect_port : int
+        Ports, 1 to 65535.
+    workers : int
+        Server processes per version; 0 means one per core, at most four.
+    start_timeout_s : float
+        How long a process of the stack may take until it answers.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GREENLIGHT_", extra="ignore", frozen=True)
+
+    root: Path = Field(default_factory=lambda: find_root(Path.cwd()))
+    home: Path = Path()
+    host: str = "127.0.0.1"
+    edge_port: int = Field(default=8700, ge=1, le=65535)
+    prefect_port: int = Field(default=4200, ge=1, le=65535)
+    workers: int = Field(default=0, ge=0, le=256)
+    start_timeout_s: float = Field(default=120, gt=0)
+
+    def model_post_init(self, _: Any) -> None:
+        """Make both folders absolute; ``home`` defaults to ``<root>/.greenlight``."""
+        root = self.root.resolve()
+        home = (root / ".greenlight") if self.home == Path() else self.home.resolve()
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "home", home)
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the environment.
+
+        Raises
+        ------
+        ConfigError
+            A variable has a wrong value, or is a misspelt ``GREENLIGHT_*``; all mistakes in one message.
+        """
+        known = {f"GREENLIGHT_{name.upper()}" for name in cls.model_fields}
+        unknown = sorted(k for k in os.environ if k.startswith("GREENLIGHT_") and k not in known | INTERNAL)
+        try:
+            settings = cls()
+        except ValidationError as exc:
+            raise ConfigError(_every_mistake(exc, cls, prefix="GREENLIGHT_"), where="environment") from exc
+        if unknown:
+            raise ConfigError(
+                f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}", where="environment"
+            )
+        return settings
+
+    @property
+    def params_file(self) -> Path:
+        """The repository's params.yaml."""
+        return self.root / "params.yaml"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """Address of the Prefect server's API."""
+        return f"http://{self.host}:{self.prefect_port}/api"
+
+    @property
+    def edge_url(self) -> str:
+        """Address that predictions are asked at."""
+        return f"http://{self.host}:{self.edge_port}"
+
+    @property
+    def server_processes(self) -> int:
+        """Server processes per version."""
+        return self.workers or min(os.cpu_count() or 1, 4)
+
+
+# Set by Greenlight for the processes that it starts; not for people.
+STAGE_REPORT_FILE = "GREENLIGHT_STAGE_REPORT_FILE"
+INTERNAL = frozenset({STAGE_REPORT_FILE})
+
+
+def share_cores() -> None:
+    """Let waiting OpenMP threads sleep instead of spin; to be called before XGBoost is first imported.
+
+    Training and scoring wait at a barrier per tree level. A thread that spins there takes the core from the thread
+    that all wait for: beside other processes on 2 cores training took 26 to 53 s, and 4 s with threads that sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def find_root(start: Path) -> Path:
+    """The closest folder at or above `start` that holds params.yaml and dvc.yaml, else `start` itself."""
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    return start
+
+
+def _every_mistake(exc: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """One line a mistake: key, what is wrong, the value given."""
+    lines = []
+    for error in exc.errors():
+        loc = ".".join(str(part) for part in error["loc"])
+        key = f"{prefix}{loc.upper()}" if prefix else loc
+        if error["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key{_did_you_mean(error['loc'], model)}")
+        elif error["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            lines.append(f"{key}: {error['msg']}, got {error['input']!r}")
+    head = f"{len(lines)} mistake{'s' if len(lines) != 1 else ''}"
+    return head + "".join(f"\n  - {line}" for line in lines) + "\n"
+
+
+def _did_you_mean(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    from difflib import get_close_matches
+
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ""
+        model = field.annotation
+    close = get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f", did you mean {close[0]}?" if close else f"; known: {', '.join(model.model_fields)}"

@@ -1,0 +1,187 @@
+"""What the gates may look at, read so that nothing missing looks like an answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenlight.config import PERIOD
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Missing(Exception):
+    """A number that a gate needs is absent, empty or not a number."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a gate found; see `greenlight.core.verdict.Check` for the fields."""
+
+    passed: bool | None
+    value: float | None = None
+    limit: float | None = None
+    explanation: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves, as the evaluation met it.
+
+    Attributes
+    ----------
+    version : str
+        Such as ``v1``.
+    seen_holdout : str
+        ``trained on`` or ``stopped on`` if its training has touched the holdout or anything newer, else empty.
+    """
+
+    version: str
+    seen_holdout: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The documents that an evaluation left, with accessors that fail closed.
+
+    Attributes
+    ----------
+    metrics, evaluation : mapping
+        Contents of metrics.json and evaluation.json.
+    expected_champion : str
+        The version that the run was to be compared with; empty if unknown.
+    """
+
+    metrics: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    expected_champion: str = ""
+
+    def get(self, document: str, *keys: str) -> Any:
+        """The value at a path, None where there is none."""
+        found: Any = self.metrics if document == "metrics" else self.evaluation
+        for key in keys:
+            if not isinstance(found, Mapping):
+                return None
+            found = found.get(key)
+        return found
+
+    def number(self, document: str, *keys: str) -> float:
+        """The finite number at a path.
+
+        Raises
+        ------
+        Missing
+            There is none, or what is there is no finite number.
+        """
+        return finite(self.get(document, *keys), ".".join((document, *keys)))
+
+    def text(self, document: str, *keys: str) -> str:
+        """The text at a path, empty where there is none."""
+        found = self.get(document, *keys)
+        return found if isinstance(found, str) else ""
+
+    def sha256(self, model: str) -> str:
+        """The hash of a model's booster, 64 hexadecimal digits.
+
+        Raises
+        ------
+        Missing
+            There is none.
+        """
+        found = self.text("evaluation", "models", model, "sha256")
+        if not SHA256.fullmatch(found):
+            raise Missing(f"evaluation.models.{model}.sha256 is missing")
+        return found
+
+    def count_or_none(self, document: str, *keys: str) -> int | None:
+        """The whole number at a path, None where there is none."""
+        found = self.get(document, *keys)
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+    def rows(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """The list of records of that name in the evaluation.
+
+        Raises
+        ------
+        Missing
+            It is not a list of records.
+        """
+        found = self.get("evaluation", name)
+        if not isinstance(found, list) or not all(isinstance(row, Mapping) for row in found):
+            raise Missing(f"evaluation.{name} is missing")
+        return found
+
+    @staticmethod
+    def checked(row: Mapping[str, Any], *keys: str) -> float:
+        """The finite number at a path of one record.
+
+        Raises
+        ------
+        Missing
+            There is none.
+        """
+        found: Any = row
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return finite(found, ".".join(keys))
+
+    def champion(self) -> Champion | None:
+        """The champion that the candidate was scored beside, None if the run has none.
+
+        Raises
+        ------
+        Missing
+            The evaluation does not say whether there is one, compared with another one than the run was to, or
+            does not say what it was trained on.
+        """
+        models = self.get("evaluation", "models")
+        if not isinstance(models, Mapping) or "champion" not in models:
+            raise Missing("evaluation.models.champion is missing")
+        found = models["champion"]
+        version = self.text("evaluation", "models", "champion", "version")
+        if self.expected_champion and version != self.expected_champion:
+            met = f"with {version}" if version else "without a champion"
+            raise Missing(f"the run names champion {self.expected_champion}, the evaluation was made {met}")
+        if found is None and self.get("metrics", "champion") is not None:
+            raise Missing("metrics.json has a champion, evaluation.models has none")
+        if found is None:
+            return None
+        return Champion(version, self.seen_holdout("champion"))
+
+    def seen_holdout(self, model: str) -> str:
+        """How training has touched the holdout or anything newer: ``trained on``, ``stopped on`` or empty.
+
+        Raises
+        ------
+        Missing
+            The evaluation does not say what the model was trained on. Periods such as 2013-08 sort as text.
+        """
+        holdout = self.text("metrics", "holdout", "period")
+        trained = self.get("evaluation", "models", model, "trained_on")
+        stopped = self.text("evaluation", "models", model, "stopped_on")
+        if not isinstance(trained, list) or not trained:
+            raise Missing(f"which periods the {model} was trained on is missing")
+        if not all(PERIOD.match(str(period)) for period in (holdout, stopped, *trained)):
+            raise Missing(f"the holdout or a period that the {model} was trained on is no month")
+        if holdout <= max(trained):
+            return "trained on"
+        return "stopped on" if holdout <= stopped else ""
+
+
+def finite(value: Any, name: str) -> float:
+    """`value` if it is a finite number.
+
+    Raises
+    ------
+    Missing
+        It is anything else; a boolean is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Missing(f"{name} is missing")
+    if not math.isfinite(value):
+        raise Missing(f"{name} is {value}")
+    return float(value)

@@ -1,0 +1,162 @@
+"""Training of one booster, deterministic on a CPU whatever the number of threads.
+
+Knows matrices and parameters, not where they come from. The stop period ends the training; the booster is cut to its
+best iteration, so that what is saved is what is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenlight.core.booster import xgboost
+from greenlight.core.lookup import Float32
+from greenlight.core.model import Feature
+from greenlight.errors import ConfigError, GreenlightError
+
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one part of the data: `matrix` (n, k) float32, NaN for missing; `label` (n,) int8, 1 = positive."""
+
+    matrix: Float32
+    label: Labels
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained booster.
+
+    Attributes
+    ----------
+    booster : bytes
+        UBJ, cut to the best iteration.
+    trees : int
+        Boosting rounds kept.
+    stop_log_loss : float
+        Log loss on the stop part after the last round kept.
+    version : str
+        Version of XGBoost.
+    """
+
+    booster: bytes
+    trees: int
+    stop_log_loss: float
+    version: str
+
+
+def train(
+    data: Part,
+    stop: Part,
+    features: Sequence[Feature],
+    booster: Mapping[str, Any],
+    *,
+    seed: int,
+    max_rounds: int,
+    early_stopping_rounds: int,
+    device: str = "cpu",
+    threads: int = 0,
+) -> Trained:
+    """Train on `data` until the log loss on `stop` has not fallen for `early_stopping_rounds` rounds.
+
+    Parameters
+    ----------
+    booster : mapping
+        Parameters passed to XGBoost as they are.
+    seed : int
+        Seed of row and column sampling.
+    device : str
+        ``cpu`` or ``cuda``.
+    threads : int
+        0 means all cores; the model does not depend on it.
+
+    Raises
+    ------
+    GreenlightError
+        A part has no rows, or the training rows hold one class only.
+    ConfigError
+        XGBoost refuses the parameters.
+    """
+    _check(data, stop)
+    xgb = xgboost()
+    params = {
+        **booster,
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "tree_method": "hist",
+        "validate_parameters": True,
+        "device": device,
+        "seed": seed,
+        "nthread": threads,
+    }
+    shared = {
+        "feature_names": [f.name for f in features],
+        "feature_types": [f.kind for f in features],
+        "enable_categorical": True,
+        "max_bin": int(booster.get("max_bin", 256)),
+        "nthread": threads,
+    }
+    history: dict[str, dict[str, list[float]]] = {}
+    try:
+        rows = xgb.QuantileDMatrix(data.matrix, data.label, **shared)
+        watch = xgb.QuantileDMatrix(stop.matrix, stop.label, ref=rows, **shared)
+        found = xgb.train(
+            params,
+            rows,
+            max_rounds,
+            evals=[(watch, "stop")],
+            early_stopping_rounds=early_stopping_rounds,
+            evals_result=history,
+            verbose_eval=False,
+        )
+    except xgb.core.XGBoostError as exc:
+        reason = _reason(str(exc))
+        raise ConfigError(
+            f"XGBoost refused: {reason}", where="params.yaml: train", todo="correct train.booster"
+        ) from exc
+    trees = found.best_iteration + 1
+    return Trained(
+        booster=bytes(found[:trees].save_raw("ubj")),
+        trees=trees,
+        stop_log_loss=history["stop"]["logloss"][trees - 1],
+        version=xgb.__version__,
+    )
+
+
+def build_info() -> dict[str, Any]:
+    """What the installed XGBoost was built with: ``version``, ``cuda`` (such as 12.9; empty for a CPU-only build)."""
+    xgb = xgboost()
+    info = xgb.build_info()
+    cuda = ".".join(str(n) for n in info.get("CUDA_VERSION", ())) if info.get("USE_CUDA") else ""
+    return {"version": xgb.__version__, "cuda": cuda}
+
+
+def golden_sample(n: int, size: int, seed: int) -> npt.NDArray[np.int64]:
+    """Sorted positions of `size` of `n` rows, none twice, the same for the same seed; all rows if there are fewer."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n, size=min(n, size), replace=False))
+
+
+def _check(data: Part, stop: Part) -> None:
+    for name, part in (("training", data), ("stop", stop)):
+        if not len(part.label):
+            raise GreenlightError(f"the {name} periods have 0 labelled rows, at least 1 is needed", where="train")
+    positives = int(np.count_nonzero(data.label))
+    if positives in (0, len(data.label)):
+        raise GreenlightError(
+            f"all {len(data.label):,} training rows have the label {data.label[0]}; two classes are needed",
+            where="train",
+        )
+
+
+def _reason(text: str) -> str:
+    """The sentence in XGBoost's message: its first lines are a time stamp and a place in its source."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith(("Stack trace", "[bt]"))]
+    return (useful[0].split("] ", 1)[-1] if useful else text)[:300]

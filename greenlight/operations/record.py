@@ -1,0 +1,105 @@
+"""Recording a run: data to the remote first, then one commit, then its ref, then (promoted) its version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from greenlight.adapters import environment
+from greenlight.adapters.dvc import Pipeline, StageRun
+from greenlight.adapters.registry import Version
+from greenlight.errors import GitError
+from greenlight.operations.plan import Plan
+from greenlight.operations.workspace import Workspace, model_hash
+from greenlight.wiring import Project
+
+REFS = "refs/exps/"
+
+
+def describe(
+    project: Project, plan: Plan, workspace: Workspace, *, outcome: str, reason: str, stages: Sequence[StageRun]
+) -> dict[str, Any]:
+    """Who, what, when and on what: the content of the run's ``reports/run.json``."""
+    return {
+        "name": workspace.run,
+        "created": workspace.created,
+        "as_of": plan.params.data.as_of,
+        "outcome": outcome,
+        "reason": reason,
+        "champion": plan.params.champion.model_dump(),
+        "code": {"commit": workspace.commit, "uncommitted_changes": workspace.dirty},
+        "device": plan.device.to_json(),
+        "environment": environment.describe(workspace.root),
+        "stages": [
+            {"stage": s.stage, "executed": s.executed, "seconds": round(s.seconds, 3), "summary": s.summary}
+            for s in stages
+        ],
+    }
+
+
+def record(
+    project: Project, workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], stages: Sequence[str]
+) -> str:
+    """Make the run findable and reproducible by name; returns its commit.
+
+    The order makes it safe to break off anywhere: nothing names what is not in the remote yet.
+
+    Raises
+    ------
+    DvcError
+        The remote is out of reach or full: nothing was recorded.
+    GitError
+        The ref could not be written.
+    """
+    path = workspace.path("run")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    pipeline.push()
+    message = f"run {workspace.run}: {facts['outcome']}"
+    files = [*_uncached(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
+    commit = pipeline.save(workspace.run, stages=stages, files=files, message=message)
+    workspace.repository.push_ref(ref_of(workspace.repository.refs(REFS), workspace.run))
+    return commit
+
+
+def ref_of(refs: dict[str, str], run: str) -> str:
+    """The full name of a run's ref among `refs`.
+
+    Raises
+    ------
+    GitError
+        There is none.
+    """
+    for ref in refs:
+        if ref.rsplit("/", 1)[1] == run and not ref.startswith(f"{REFS}exec/"):
+            return ref
+    raise GitError(f"the run {run} has no ref below {REFS}", todo="run it again")
+
+
+def register(project: Project, commit: str, run: str) -> Version:
+    """Give a promoted run its version.
+
+    A model that is already a version keeps that version: a retrain that was broken off between here and the release,
+    and is started again, ends with the version it would have had.
+    """
+    lock = _model_of(project, commit)
+    for version in reversed(project.registry.versions()):
+        if lock and model_hash(project, version) == lock:
+            return version
+    return project.registry.register(commit, run)
+
+
+def _model_of(project: Project, commit: str) -> str:
+    from greenlight.adapters import dvc
+
+    lock = dvc.lock_hashes(project.repository.read(commit, dvc.LOCK))
+    return next(iter(lock.get("train", {}).values()), "")
+
+
+def _uncached(workspace: Workspace) -> list[str]:
+    """Outputs that Git keeps itself (small reports), as far as they exist."""
+    names = ("validation", "metrics", "verdict", "verdict_markdown")
+    paths = [str(getattr(workspace.params.paths, name)) for name in names]
+    return [path for path in paths if Path(workspace.root / path).is_file()]

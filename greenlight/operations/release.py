@@ -1,0 +1,157 @@
+"""Release a version: everything from its bento to the last request that the old one answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from greenlight.adapters.desired import replace_file
+from greenlight.adapters.registry import Version
+from greenlight.config import Settings
+from greenlight.core import release as moves
+from greenlight.core.release import Desired
+from greenlight.errors import GreenlightError, PreflightFailed
+from greenlight.operations.preflight import PreflightReport, preflight
+from greenlight.operations.serving import Log, Serving, silent
+from greenlight.wiring import open_project
+
+
+@dataclass(frozen=True)
+class ReleaseReport:
+    """How a release went.
+
+    Attributes
+    ----------
+    version : str
+        What serves now.
+    previous : str
+        What served before; empty for the first release.
+    already_live : bool
+        Nothing had to be done.
+    bento : str
+        The bento's folder.
+    preflight : dict
+        The preflight's report; empty if already live.
+    seconds : dict[str, float]
+        ``bento``, ``preflight``, ``start``, ``switch`` (until the edge said so), ``drain``.
+    """
+
+    version: str
+    previous: str
+    already_live: bool
+    bento: str = ""
+    preflight: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "version": self.version,
+            "previous": self.previous,
+            "already_live": self.already_live,
+            "bento": self.bento,
+            "preflight": self.preflight,
+            "seconds": self.seconds,
+        }
+
+    def summary(self) -> str:
+        """One sentence."""
+        if self.already_live:
+            return f"{self.version} serves already; nothing to do"
+        before = f", before {self.previous}" if self.previous else ""
+        return f"{self.version} serves all traffic{before} ({sum(self.seconds.values()):.1f} s)"
+
+    def markdown(self) -> str:
+        """For the artifact in the UI."""
+        lines = [f"## {self.summary()}", "", "| step | seconds |", "| --- | --- |"]
+        lines += [f"| {step} | {seconds:.2f} |" for step, seconds in self.seconds.items()]
+        checks = self.preflight.get("checks", [])
+        if checks:
+            lines += ["", "| preflight | value | limit | |", "| --- | --- | --- | --- |"]
+            lines += [f"| {c['name']} | {c['value']} | {c['limit']} | {'ok' if c['passed'] else '**no**'} |" for c in checks]
+        return "\n".join(lines) + "\n"
+
+
+def release(settings: Settings, version: str, *, log: Log = silent) -> ReleaseReport:
+    """Put `version` in front of all traffic; no request fails on the way, and it may be repeated after any
+    crash.
+
+    Raises
+    ------
+    NotFound
+        There is no such version.
+    PreflightFailed
+        Its bento does not answer as its model does, or breaks a budget; whatever served keeps serving.
+    ServerError, EdgeError, BentoError
+        A part failed; before the switch, whatever served keeps serving.
+    """
+    serving = Serving(open_project(settings), log)
+    target = serving.project.registry.get(version)
+    serving.require_up()
+    with serving.desired.changing(f"release of {target.name}"):
+        state = serving.tidy()
+        if state.live == target.name:
+            serving.heal()
+            log(f"{target.name} serves already")
+            return ReleaseReport(target.name, target.name, already_live=True)
+        return _release(serving, target, state)
+
+
+def _release(serving: Serving, target: Version, state: Desired) -> ReleaseReport:
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "bento"):
+        bento = serving.bento(target)
+    with _timed(seconds, "preflight"):
+        report = _require_preflight(serving, target.name, bento)
+    with _timed(seconds, "start"):
+        state = _start(serving, target.name, bento, state)
+    previous = state.live
+    # From here on a crash is finished forwards: whoever comes next reads that the new version is the live
+    # one.
+    state = serving.desired.save(moves.switch(state), f"traffic to {target.name}")
+    with _timed(seconds, "switch"):
+        serving.edge.set_live(target.name)
+    serving.log(f"all traffic goes to {target.name}" + (f", before {previous}" if previous else ""))
+    serving.project.registry.assign(target)
+    with _timed(seconds, "drain"):
+        serving.retire(state)
+    return ReleaseReport(target.name, previous, False, str(bento), report.to_json(), seconds)
+
+
+def _require_preflight(serving: Serving, version: str, bento: Path) -> PreflightReport:
+    report = preflight(serving.settings, bento, serving.project.params.preflight)
+    document = json.dumps(report.to_json(), indent=1).encode() + b"\n"
+    replace_file(serving.settings.home / "serving" / "preflight" / f"{version}.json", document)
+    serving.log(f"preflight of {version}: {report.summary()}")
+    if not report.passed:
+        raise PreflightFailed(
+            f"{version} did not pass its preflight: {report.summary()}",
+            where=str(bento),
+            todo="whatever served keeps serving; correct the cause or the budgets under preflight in params.yaml",
+        )
+    return report
+
+
+def _start(serving: Serving, version: str, bento: Path, state: Desired) -> Desired:
+    """Start the servers of `version`; if that fails, nothing of it stays."""
+    state = serving.desired.save(moves.begin(state, version), f"starting {version}")
+    try:
+        serving.start(version, bento)
+    except GreenlightError:
+        serving.desired.save(moves.abandon(state), f"{version} did not start")
+        serving.servers.stop(version)
+        serving.tell_edge()
+        raise
+    return state
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - begun, 3)

@@ -1,0 +1,91 @@
+"""One retrain, step by step; the flow decides the order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from greenlight.adapters import bento
+from greenlight.adapters.dvc import Pipeline, StageRun
+from greenlight.adapters.registry import Version
+from greenlight.core.contract_report import ContractReport, headline
+from greenlight.core.verdict import Verdict
+from greenlight.operations import record as records
+from greenlight.operations.plan import Plan
+from greenlight.operations.workspace import Workspace, configured, create, model_hash
+from greenlight.wiring import Project
+
+
+@dataclass
+class Run:
+    """A retrain under way: its folder, its pipeline, and how its stages went so far."""
+
+    project: Project
+    plan: Plan
+    workspace: Workspace
+    pipeline: Pipeline
+    stages: list[StageRun] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.workspace.run
+
+    def where(self) -> str:
+        """One line: the run, its folder and its commit."""
+        dirty = " with your uncommitted changes" if self.workspace.dirty else ""
+        return f"run {self.name} in {self.workspace.root} at {self.workspace.commit[:10]}{dirty}"
+
+    def stage(self, name: str) -> str:
+        """Bring a stage up to date; returns its line for the log.
+
+        Raises
+        ------
+        GreenlightError
+            What the stage or DVC raised; the run is noted as failed.
+        """
+        with self.workspace.noting_failure():
+            done = self.pipeline.run_stage(name)
+        self.stages.append(done)
+        how = done.summary if done.executed else "unchanged, from the cache"
+        return f"{name}: {how} ({done.seconds:.1f} s)"
+
+    def contract(self) -> ContractReport:
+        """What `validate` found."""
+        return ContractReport.from_json(json.loads(self.workspace.path("validation").read_text(encoding="utf-8")))
+
+    def verdict(self) -> Verdict:
+        """What `gate` decided."""
+        return Verdict.from_json(self.workspace.path("verdict").read_text(encoding="utf-8"))
+
+    def links(self, path: str) -> str:
+        """A line of Markdown that says where a report lies."""
+        return f"\n\nFull report: `{self.workspace.path(path)}` (run `{self.name}`)\n"
+
+    def record(self, outcome: str, why: ContractReport | Verdict, started_by: Mapping[str, str]) -> str:
+        """Save the run; returns its commit."""
+        reason = headline(why) if isinstance(why, ContractReport) else why.summary()
+        with self.workspace.noting_failure():
+            facts = records.describe(
+                self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages
+            )
+            stages = [done.stage for done in self.stages]
+            return records.record(self.project, self.workspace, self.pipeline, facts | dict(started_by), stages)
+
+    def register(self, commit: str) -> Version:
+        """Give the run its version."""
+        return records.register(self.project, commit, self.name)
+
+    def build(self, version: Version) -> str:
+        """Build the version's bento from this folder; returns a line for the log."""
+        labels = {"run": version.run, "commit": version.commit, "model": model_hash(self.project, version)}
+        name, home = self.project.params.dataset, self.project.settings.home
+        path = bento.build(self.workspace.root, name=name, version=version.name, labels=labels, home=home)
+        return f"bento {name}:{version.name} in {path}"
+
+
+def begin(project: Project, plan: Plan) -> Run:
+    """Lay out the run's folder."""
+    workspace = create(project, plan)
+    return Run(project, plan, workspace, configured(project.settings, workspace.root))

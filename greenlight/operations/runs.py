@@ -1,0 +1,173 @@
+"""The list of runs, read from Git in two processes whatever their number."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from greenlight.adapters.dvc import LOCK
+from greenlight.adapters.git import Repository
+from greenlight.errors import NotFound
+from greenlight.operations.record import REFS
+from greenlight.operations.workspace import NOTE
+from greenlight.wiring import Project
+
+MAIN_METRICS = ("roc_auc", "average_precision", "log_loss", "calibration_error")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One line of ``greenlight runs``.
+
+    Attributes
+    ----------
+    name, created, as_of, outcome : str
+    version : str
+        ``v3``, or empty for a run that is no version.
+    metrics : dict
+        Main metrics of the candidate on the holdout; empty for a run that ended before.
+    commit : str
+        Empty for a run that was never recorded.
+    reason : str
+        Why it ended so, in a sentence or two.
+    """
+
+    name: str
+    created: str
+    as_of: str
+    outcome: str
+    version: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    commit: str = ""
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def list_runs(project: Project) -> list[RunRecord]:
+    """Every run, newest first: the recorded ones, and those of this machine that broke off before their record."""
+    commits = run_commits(project.repository)
+    versions = {version.commit: version.name for version in project.registry.versions()}
+    paths = project.params.paths
+    files = (paths.run, paths.metrics)
+    contents = project.repository.read_many(f"{commit}:{path}" for commit in commits.values() for path in files)
+    records = []
+    for index, (name, commit) in enumerate(commits.items()):
+        run, metrics = contents[2 * index : 2 * index + 2]
+        records.append(_record(name, commit, versions.get(commit, ""), _json(run), _json(metrics)))
+    records += _unrecorded(project, set(commits))
+    return sorted(records, key=lambda record: record.created, reverse=True)
+
+
+def run_commits(repository: Repository) -> dict[str, str]:
+    """Commit of each recorded run, by name."""
+    refs = repository.refs(REFS)
+    return {ref.rsplit("/", 1)[1]: sha for ref, sha in refs.items() if ref.count("/") == 4}
+
+
+def find_run(project: Project, name: str) -> str:
+    """Commit of the run called `name` (a version such as v2, or an unambiguous beginning of a name, will do).
+
+    Raises
+    ------
+    NotFound
+        No such run, or several begin so.
+    """
+    commits = run_commits(project.repository)
+    for version in project.registry.versions():
+        commits.setdefault(version.run, version.commit)
+        if name == version.name:
+            return version.commit
+    if name in commits:
+        return commits[name]
+    close = [run for run in commits if run.startswith(name)]
+    if len(close) == 1:
+        return commits[close[0]]
+    if close:
+        raise NotFound(f"{len(close)} runs begin with {name}: {', '.join(sorted(close)[:5])}", todo="name one of them")
+    raise NotFound(
+        f"no run {name}", where=f"{len(commits)} runs in {project.settings.root}", todo="greenlight runs lists them"
+    )
+
+
+def get_run(project: Project, name: str) -> dict[str, Any]:
+    """Everything that the record of a run holds.
+
+    Raises
+    ------
+    NotFound
+        No such run.
+    """
+    import yaml
+
+    commit = find_run(project, name)
+    paths = project.params.paths
+    files = (paths.run, paths.metrics, paths.verdict, paths.validation, "params.yaml", LOCK)
+    run, metrics, verdict, validation, params, lock = project.repository.read_many(f"{commit}:{p}" for p in files)
+    facts = _json(run)
+    version = project.registry.at(commit)
+    record = _record(facts.get("name", name), commit, version.name if version else "", facts, _json(metrics))
+    return record.to_json() | {
+        "code": facts.get("code", {}),
+        "champion": facts.get("champion", {}),
+        "device": facts.get("device", {}),
+        "environment": facts.get("environment", {}),
+        "trigger": facts.get("trigger", ""),
+        "flow_run_id": facts.get("flow_run_id", ""),
+        "stages": facts.get("stages", []),
+        "evaluation": _json(metrics),
+        "verdict": _json(verdict),
+        "validation": _json(validation),
+        "params": yaml.safe_load(params or b"") or {},
+        "lock": yaml.safe_load(lock or b"") or {},
+    }
+
+
+def _record(name: str, commit: str, version: str, run: dict[str, Any], metrics: dict[str, Any]) -> RunRecord:
+    candidate = metrics.get("candidate") or {}
+    return RunRecord(
+        name=name,
+        created=str(run.get("created", "")),
+        as_of=str(run.get("as_of", "")),
+        outcome=str(run.get("outcome", "Unknown")),
+        version=version,
+        metrics={key: candidate[key] for key in MAIN_METRICS if isinstance(candidate.get(key), int | float)},
+        commit=commit,
+        reason=str(run.get("reason", "")),
+    )
+
+
+def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
+    """Runs whose folder lies here without a record: running, failed, or killed."""
+    for path in (project.settings.home / "runs").glob(f"*/.git/{NOTE}"):
+        note = _json(path.read_bytes())
+        if not note or note.get("name") in recorded:
+            continue
+        outcome = str(note.get("outcome", "Failed"))
+        if outcome == "Running" and not _alive(int(note.get("pid", 0))):
+            outcome = "Failed"
+            note["reason"] = "its process ended without a word (killed, or the machine went down)"
+        yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return pid > 0
+
+
+def _json(raw: bytes | None) -> dict[str, Any]:
+    try:
+        value = json.loads(raw or b"{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

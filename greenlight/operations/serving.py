@@ -1,0 +1,171 @@
+"""What serves now and what should: the desired state, the servers and the edge seen as one thing.
+
+`Serving` holds the few moves that ``up``, ``release`` and ``rollback`` share, each of which may be repeated
+after a crash. It must not know how a version was made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from greenlight.adapters import bento as bentos
+from greenlight.adapters.desired import DesiredState
+from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.model_servers import ModelServers
+from greenlight.adapters.registry import Version
+from greenlight.adapters.servers import Supervisor, Watcher, tail
+from greenlight.core import release as moves
+from greenlight.core.release import Desired
+from greenlight.errors import ServerError
+from greenlight.operations.workspace import materialize
+from greenlight.wiring import Project
+
+Log = Callable[[str], None]
+EDGE = "edge"
+# Envoy's threads take a new route a moment after it was acknowledged; idle must hold that long to count.
+SETTLE_S = 0.25
+
+
+def silent(_: str) -> None:
+    """A log that keeps nothing."""
+
+
+class Serving:
+    """The serving side of one project.
+
+    Parameters
+    ----------
+    project : Project
+        Settings, parameters, repository and registry.
+    log : callable
+        Takes one line at a time.
+    """
+
+    def __init__(self, project: Project, log: Log = silent) -> None:
+        self.project = project
+        self.settings = project.settings
+        self.log = log
+        self.supervisor = Supervisor(self.settings.home)
+        self.servers = ModelServers(self.settings, self.supervisor)
+        self.edge = Edge(self.settings)
+        self.desired = DesiredState(self.settings.home)
+
+    def require_up(self) -> None:
+        """Refuse to work on a stack that is down.
+
+        Raises
+        ------
+        ServerError
+            The supervisor or the edge does not answer.
+        """
+        if not (self.supervisor.is_up() and wait_until(self.edge.is_up, 10.0, 0.1)):
+            raise ServerError("the stack is down, nothing can be released", todo="run greenlight up")
+
+    def edge_up(self) -> None:
+        """Start the edge with what should serve, unless it runs as it should."""
+        running = self.supervisor.state(EDGE).pid and self.edge.is_up()
+        if running and self.edge.listens_elsewhere():
+            self.supervisor.remove(EDGE)
+            running = False
+        if not running:
+            live = self.desired.load().live
+            known = {live: self.servers.sockets(live)} if live else {}
+            self.edge.prepare(live, known | self.clusters())
+        if self.supervisor.ensure(Watcher(EDGE, self.edge.command(), self.settings.home)):
+            self.log("edge starting")
+        self.wait_for(EDGE, self.edge.is_up)
+
+    def wait_for(self, name: str, holds: Callable[[], bool]) -> None:
+        """Wait until `holds` says that the process `name` answers.
+
+        Raises
+        ------
+        ServerError
+            It does not within ``start_timeout_s``; the end of its log is in the message.
+        """
+        limit = self.settings.start_timeout_s
+        if not wait_until(holds, limit, 0.1):
+            log = self.supervisor.log_of(name)
+            raise ServerError(
+                f"{name} did not answer within {limit:g} s; it last wrote:\n{tail(log)}",
+                where=str(log),
+                todo="correct the cause and run greenlight up again",
+            )
+
+    def bento(self, version: Version) -> Path:
+        """The bento of `version`; a missing one is built again from its run."""
+        name = self.project.params.dataset
+        found = bentos.find(name, version.name, self.settings.home)
+        if found:
+            return found
+        self.log(f"building the bento {name}:{version.name} from run {version.run}")
+        labels = {"run": version.run, "commit": version.commit}
+        with materialize(self.settings, version.commit, [self.project.params.paths.model]) as workspace:
+            return bentos.build(workspace, name=name, version=version.name, labels=labels, home=self.settings.home)
+
+    def start(self, version: str, bento: Path) -> None:
+        """Have the processes of `version` run and the edge know them; no traffic yet."""
+        self.servers.start(version, bento, self.project.params.release.drain_s)
+        self.tell_edge()
+        self.edge.wait_healthy(version, self.settings.server_processes)
+
+    def tell_edge(self) -> None:
+        """Give the edge the versions that have processes now."""
+        self.edge.set_clusters(self.clusters())
+
+    def clusters(self) -> dict[str, list[Path]]:
+        """Sockets of every version that has processes now."""
+        return {version: self.servers.sockets(version) for version in self.servers.versions()}
+
+    def retire(self, state: Desired) -> Desired:
+        """Stop every version that is on its way out, once it has answered what it was asked."""
+        for version in state.retiring:
+            if version != state.live:
+                self.drain(version)
+                self.servers.stop(version)
+            state = self.desired.save(moves.retire(state, version), f"{version} stopped")
+        self.tell_edge()
+        return state
+
+    def drain(self, version: str) -> None:
+        """Wait until `version` has nothing under way, at most ``release.drain_s``."""
+        limit = self.project.params.release.drain_s
+        until = time.monotonic() + max(limit, SETTLE_S)
+        idle_since = time.monotonic()
+        while time.monotonic() < until:
+            if self.edge.active_requests(version):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= SETTLE_S:
+                return
+            time.sleep(0.02)
+        left = self.edge.active_requests(version)
+        if left:
+            self.log(f"{version} still has {left} requests under way after {limit:g} s; its servers finish them")
+
+    def tidy(self) -> Desired:
+        """Give up a release that ended before its switch, and write down one that ended after it.
+
+        Call it while holding the right to change what serves. Needs no server of the live version to work: a
+        broken one must not stand in the way of the release that replaces it.
+        """
+        state = self.desired.load()
+        if state.incoming:
+            self.log(f"{state.incoming} was being released when that stopped; giving it up")
+            state = self.desired.save(moves.abandon(state), f"gave up {state.incoming}")
+        if state.live:
+            self.project.registry.assign(self.project.registry.get(state.live))
+        for version in self.servers.versions():
+            if version not in state.running:
+                self.servers.stop(version)
+        return state
+
+    def heal(self) -> Desired:
+        """Make everything agree with the desired state; call it while holding the right to change it."""
+        state = self.tidy()
+        if state.live:
+            self.start(state.live, self.bento(self.project.registry.get(state.live)))
+            if self.edge.live_on_file() != state.live:
+                self.edge.set_live(state.live)
+        return self.retire(state)

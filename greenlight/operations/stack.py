@@ -1,0 +1,177 @@
+"""The stack: everything that stays up between runs. Start it, stop it, say how it is.
+
+`up` may be repeated at any time: what runs as it should is left alone, what died or changed is started again,
+and what serves is restored from the desired state.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from greenlight.adapters import prefect, processes
+from greenlight.adapters.bento import QUIET
+from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
+from greenlight.config import Settings
+from greenlight.errors import ServerError
+from greenlight.operations.serving import EDGE, Log, Serving, silent
+from greenlight.wiring import open_project
+
+PREFECT_SERVER = "prefect-server"
+PREFECT_WORKER = "prefect-worker"
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """How the stack is.
+
+    Attributes
+    ----------
+    up : bool
+        The supervisor runs, and with it the edge and Prefect.
+    live : dict
+        ``version`` (empty before the first release), ``run``, ``since``, ``processes`` (healthy ones by the
+        edge).
+    urls : dict[str, str]
+        ``edge``, ``predict``, ``docs``, ``prefect``.
+    processes : tuple[ProcessState, ...]
+        Everything that the supervisor keeps up.
+    history : tuple[dict, ...]
+        What served when, oldest first.
+    home : str
+        Where logs and work state are.
+    """
+
+    up: bool
+    live: dict[str, Any]
+    urls: dict[str, str]
+    processes: tuple[ProcessState, ...] = ()
+    history: tuple[dict[str, Any], ...] = field(default=())
+    home: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as JSON values."""
+        states = [{"name": p.name, "state": p.state, "pid": p.pid} for p in self.processes]
+        return {
+            "up": self.up,
+            "live": self.live,
+            "urls": self.urls,
+            "processes": states,
+            "history": list(self.history),
+            "home": self.home,
+        }
+
+
+def up(settings: Settings, *, log: Log = silent) -> StackStatus:
+    """Start whatever of the stack does not run, and restore what served.
+
+    Raises
+    ------
+    ServerError
+        A port is taken by somebody else, or a process does not come up; the message holds the end of its log.
+    EdgeError
+        Envoy refuses its configuration.
+    """
+    serving = Serving(open_project(settings), log)
+    _require_ports(settings)
+    for folder in ("logs", "serving", "prefect", "tmp"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    environment = {**prefect.environment(settings), **QUIET}
+    fresh = serving.supervisor.start(environment)
+    log("supervisor started" if fresh else "supervisor runs already")
+    # Prefect takes the longest to start; everything else happens meanwhile.
+    changed = serving.supervisor.ensure(_prefect_server(settings, environment))
+    log("prefect server starting" if changed else "prefect server runs already")
+    with serving.desired.changing("up", timeout_s=settings.start_timeout_s):
+        serving.edge_up()
+        state = serving.heal()
+        log(f"{state.live} serves" if state.live else "no version is live yet")
+    serving.wait_for(PREFECT_SERVER, lambda: prefect.is_healthy(settings))
+    # Registered each time: what prefect.yaml says may have changed, and nothing happens when it has not.
+    log(f"deployments: {', '.join(prefect.register_deployments(settings))}")
+    serving.supervisor.ensure(_prefect_worker(settings, environment))
+    serving.wait_for(PREFECT_WORKER, lambda: serving.supervisor.state(PREFECT_WORKER).state == "active")
+    return status(settings)
+
+
+def down(settings: Settings, *, log: Log = silent) -> None:
+    """Stop everything that belongs to this stack; what serves is remembered for the next `up`."""
+    supervisor = Supervisor(settings.home)
+    if supervisor.is_up():
+        supervisor.stop()
+        log("stopped")
+        return
+    ended = supervisor.end_leftovers()
+    log(f"the supervisor was not running; ended {ended} processes that it had left" if ended else "nothing was running")
+
+
+def status(settings: Settings) -> StackStatus:
+    """How the stack is; only reads."""
+    serving = Serving(open_project(settings))
+    states = tuple(serving.supervisor.states())
+    history = serving.project.registry.history()
+    state = serving.desired.load()
+    live: dict[str, Any] = {"version": state.live, "run": "", "since": "", "processes": 0}
+    if state.live:
+        live["run"] = next((v.run for v in serving.project.registry.versions() if v.name == state.live), "")
+        entries = [entry for entry in history if entry.version == state.live]
+        live["since"] = entries[-1].created.isoformat() if entries else ""
+    edge_up = serving.edge.is_up()
+    if state.live and edge_up:
+        live["processes"] = serving.edge.healthy(state.live)
+    running = {s.name for s in states if s.pid and s.state == "active"}
+    urls = {
+        "edge": settings.edge_url,
+        "predict": f"{settings.edge_url}/predict",
+        "docs": f"{settings.edge_url}/docs",
+        "prefect": prefect.ui_url(settings),
+    }
+    return StackStatus(
+        up=edge_up and {EDGE, PREFECT_SERVER, PREFECT_WORKER} <= running,
+        live=live,
+        urls=urls,
+        processes=states,
+        history=tuple({"version": e.version, "created": e.created.isoformat()} for e in history),
+        home=str(settings.home),
+    )
+
+
+def _require_ports(settings: Settings) -> None:
+    """Name the stranger on a port that we need, before anything fails on it.
+
+    Raises
+    ------
+    ServerError
+        Somebody else listens there.
+    """
+    wanted = {EDGE: (settings.edge_port, "EDGE_PORT"), PREFECT_SERVER: (settings.prefect_port, "PREFECT_PORT")}
+    if settings.edge_port == settings.prefect_port:
+        raise ServerError(f"edge and Prefect are both set to port {settings.edge_port}", where="GREENLIGHT_EDGE_PORT")
+    ours = processes.marked_pids(settings.home)
+    for name, (port, setting) in wanted.items():
+        if processes.port_is_free(settings.host, port):
+            continue
+        holder = processes.port_holder(port)
+        if holder.pid not in ours:
+            raise ServerError(
+                f"port {port} of {name} is taken by {holder}",
+                where=f"{settings.host}:{port}",
+                todo=f"end that process, or set GREENLIGHT_{setting} to a free port",
+            )
+
+
+def _prefect_server(settings: Settings, environment: Mapping[str, str]) -> Watcher:
+    command = [*_prefect(), "server", "start", "--host", settings.host, "--port", str(settings.prefect_port)]
+    return Watcher(PREFECT_SERVER, command, settings.home / "prefect", environment)
+
+
+def _prefect_worker(settings: Settings, environment: Mapping[str, str]) -> Watcher:
+    command = [*_prefect(), "worker", "start", "--pool", prefect.POOL, "--type", "process"]
+    return Watcher(PREFECT_WORKER, command, settings.root, environment, grace_s=30)
+
+
+def _prefect() -> list[str]:
+    return [str(Path(sys.executable).with_name("prefect"))]

@@ -1,0 +1,205 @@
+"""The folder that a run works in: a clone at one commit, with everything the stages read laid out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from greenlight.adapters import dvc
+from greenlight.adapters.dvc import Pipeline
+from greenlight.adapters.git import Repository
+from greenlight.adapters.registry import Version
+from greenlight.config import Params, Settings
+from greenlight.datasets.supply import INCOMING
+from greenlight.errors import GreenlightError, NotFound
+from greenlight.operations.plan import Plan
+from greenlight.wiring import Project
+
+NOTE = "greenlight.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run's folder.
+
+    Attributes
+    ----------
+    run : str
+    root : Path
+    params : Params
+        As written into the folder's params.yaml.
+    commit : str
+        The commit of the user's checkout that the folder was cloned at.
+    dirty : bool
+        Whether uncommitted changes of tracked files travelled along.
+    created : str
+        When the run began, ISO 8601, UTC.
+    """
+
+    run: str
+    root: Path
+    params: Params
+    commit: str
+    dirty: bool
+    created: str
+
+    @property
+    def repository(self) -> Repository:
+        """The folder as a Git checkout."""
+        return Repository(self.root)
+
+    def path(self, name: str) -> Path:
+        """Where `params.paths.<name>` lies in this folder."""
+        return self.root / str(getattr(self.params.paths, name))
+
+    def note(self, outcome: str, reason: str = "") -> None:
+        """Leave word of how far the run came, for runs that never reach their record."""
+        body = {
+            "name": self.run,
+            "created": self.created,
+            "as_of": self.params.data.as_of,
+            "outcome": outcome,
+            "reason": reason,
+            "pid": os.getpid(),
+        }
+        (self.root / ".git" / NOTE).write_text(json.dumps(body), encoding="utf-8")
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Leave word when what happens inside breaks off with an error of ours."""
+        try:
+            yield
+        except GreenlightError as exc:
+            self.note("Failed", str(exc))
+            raise
+
+
+def create(project: Project, plan: Plan) -> Workspace:
+    """Lay out a new run's folder below ``<home>/runs``.
+
+    The user's checkout is only read. Uncommitted changes of tracked files travel along and become part of the run's own
+    commit, so that a run never executes what it cannot reproduce.
+    """
+    commit = project.repository.head()
+    changes = project.repository.changes()
+    root = project.settings.home / "runs" / plan.run
+    clone = project.repository.clone(root, commit)
+    clone.apply(changes)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    workspace = Workspace(plan.run, root, plan.params, commit, bool(changes), created)
+    workspace.note("Running")
+    with workspace.noting_failure():
+        pipeline = configured(project.settings, root)
+        write_params(root / "params.yaml", plan.params)
+        _lay_incoming(project.settings, root)
+        _lay_champion(project, workspace, pipeline, plan.champion)
+        pipeline.close()
+    return workspace
+
+
+def configured(settings: Settings, root: Path) -> Pipeline:
+    """The pipeline of a clone, with the shared cache and the remote's absolute address."""
+    pipeline = Pipeline(root)
+    pipeline.configure(settings.home / "cache", settings.home / "remote", settings.root)
+    return pipeline
+
+
+@contextmanager
+def materialize(settings: Settings, commit: str, paths: Sequence[str]) -> Iterator[Path]:
+    """A throw-away clone at `commit` with some DVC outputs in place.
+
+    Parameters
+    ----------
+    settings : Settings
+    commit : str
+        A run's commit.
+    paths : sequence of str
+        Outputs relative to the repository, such as ``data/model``.
+
+    Raises
+    ------
+    DvcError
+        Neither the cache nor the remote holds an output.
+    """
+    root = settings.home / "tmp" / f"{commit[:10]}-{secrets.token_hex(3)}"
+    Repository(settings.root).clone(root, commit)
+    pipeline = configured(settings, root)
+    try:
+        if paths:
+            pipeline.pull(paths)
+        yield root
+    finally:
+        pipeline.close()
+        remove(root)
+
+
+def remove(root: Path) -> None:
+    """Delete a clone, also when DVC made its files read-only."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(root)
+
+
+def write_params(path: Path, params: Params) -> None:
+    """Write concrete values into params.yaml and leave its comments and order as they are."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    text = yaml.load(path.read_text(encoding="utf-8"))
+    text["data"]["as_of"] = params.data.as_of
+    text["data"]["source"] = params.data.source
+    text["champion"] = params.champion.model_dump()
+    text["train"]["device"] = params.train.device
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(text, file)
+
+
+def _lay_incoming(settings: Settings, root: Path) -> None:
+    """Months handed in by hand lie in the checkout, ignored by Git; the snapshot stage reads them here."""
+    incoming = settings.root / INCOMING
+    if incoming.is_dir():
+        (root / INCOMING).symlink_to(incoming, target_is_directory=True)
+
+
+def _lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None) -> None:
+    """Put the champion's model folder and its code where `evaluate` reads them, as one DVC-tracked folder."""
+    target = workspace.path("champion")
+    target.mkdir(parents=True)
+    facts = {"version": "", "run": "", "model_md5": ""}
+    if champion:
+        digest = model_hash(project, champion)
+        facts = {"version": champion.name, "run": champion.run, "model_md5": digest}
+        pipeline.fetch(digest, target / "model")
+        with tarfile.open(fileobj=io.BytesIO(project.repository.archive(champion.commit, "greenlight"))) as tar:
+            tar.extractall(target / "code", filter="data")
+    (target / "champion.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    pipeline.add(workspace.params.paths.champion)
+
+
+def model_hash(project: Project, version: Version) -> str:
+    """DVC's hash of a version's model folder, from the lock of its run.
+
+    Raises
+    ------
+    NotFound
+        The tagged commit is no run's: it holds no lock that names a model.
+    """
+    lock = dvc.lock_hashes(project.repository.read(version.commit, dvc.LOCK))
+    digests = list(lock.get("train", {}).values())
+    if not digests:
+        raise NotFound(
+            f"{version.name} is tagged on {version.commit[:10]}, which is no run: its dvc.lock names no model",
+            where="git tags",
+            todo="check who moved the tag: git tag -l --format='%(refname:short) %(*objectname)'",
+        )
+    return digests[0]

@@ -1,0 +1,196 @@
+"""Stage ``evaluate``: score candidate and champion on the same holdout and write down how both did."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from greenlight import datasets
+from greenlight.config import Params
+from greenlight.core.evaluation import Holdout, evaluation_document, feature_table, metrics_document, model_facts
+from greenlight.core.importance import total_gain
+from greenlight.core.metrics import Probabilities, json_text
+from greenlight.core.model import Model, Scores
+from greenlight.errors import ConfigError, StageFailed
+from greenlight.stages.score import read_model, score
+
+HOLDOUT = "holdout.parquet"
+Matrix = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves: what the documents say of it, and its probabilities on the holdout."""
+
+    facts: dict[str, Any]
+    probability: Probabilities
+
+
+def run(params: Params, root: Path) -> str:
+    """Write metrics.json, and evaluation.json and scores.parquet in the evaluation's folder.
+
+    ``scores.parquet``: one row per row of the holdout, in order: ``label``, ``day``, ``candidate``, ``champion`` (null
+    where there is none) and the columns sliced by.
+
+    Parameters
+    ----------
+    params : Params
+        Reads ``dataset``, ``champion``, ``gates.slices.columns`` and ``paths``.
+    root : Path
+        The workspace.
+
+    Raises
+    ------
+    ConfigError
+        A column to slice by is not in the holdout.
+    StageFailed
+        The features, the model or the champion's folder is not complete, or the champion's code failed.
+    """
+    paths = params.paths
+    rows = _holdout_rows(root / paths.features / HOLDOUT)
+    holdout = _holdout(rows, params.gates.slices.columns)
+    candidate = read_model(root / paths.model)
+    matrix, scores = _score_candidate(params.dataset, candidate, rows)
+    champion = _champion(params, root, rows)
+    probability = {"candidate": scores.probability} | ({"champion": champion.probability} if champion else {})
+    models = {
+        "candidate": model_facts(candidate.manifest.to_json(), _sha256(candidate.booster_bytes)),
+        "champion": champion.facts if champion else None,
+    }
+    features = feature_table(
+        candidate.manifest.features,
+        total_gain(candidate.booster_bytes),
+        fit=(_array(root / paths.features / "train.npy"), _array(root / paths.features / "train_label.npy")),
+        holdout=(matrix, holdout.label),
+    )
+    metrics = metrics_document(holdout, probability, scores.unseen)
+    document = evaluation_document(holdout, probability, dataset=params.dataset, models=models, features=features)
+    folder = root / paths.evaluation
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "evaluation.json").write_text(json_text(document), encoding="utf-8")
+    _scores_table(rows, probability, params.gates.slices.columns).write_parquet(
+        folder / "scores.parquet", compression="zstd"
+    )
+    (root / paths.metrics).parent.mkdir(parents=True, exist_ok=True)
+    (root / paths.metrics).write_text(json_text(metrics), encoding="utf-8")
+    return _summary(metrics, champion)
+
+
+def _holdout_rows(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, memory_map=False)
+    except (OSError, pl.exceptions.PolarsError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise StageFailed(f"the holdout cannot be read: {reason}", where=str(path), todo="run featurize") from exc
+
+
+def _holdout(rows: pl.DataFrame, slice_columns: list[str]) -> Holdout:
+    unknown = [name for name in slice_columns if name not in rows.columns]
+    if unknown:
+        raise ConfigError(
+            f"no column {', '.join(unknown)} to slice by; there are {', '.join(rows.columns)}",
+            where="params.yaml: gates.slices.columns",
+        )
+    periods = rows["period"].unique().to_list()
+    if len(periods) != 1:
+        raise StageFailed(f"the holdout has rows of {len(periods)} periods, it must be one", todo="run featurize")
+    return Holdout(
+        period=str(periods[0]),
+        label=rows["label"].to_numpy(),
+        days=rows["day"].n_unique(),
+        columns={name: np.array(rows[name].to_list(), dtype=object) for name in slice_columns},
+    )
+
+
+def _score_candidate(dataset: str, model: Model, rows: pl.DataFrame) -> tuple[Matrix, Scores]:
+    """The matrix too: the power of single features is measured on it."""
+    found = datasets.load(dataset)
+    columns = found.request.columns_of(rows)
+    matrix, unseen = found.features.row_features(columns, model.lookups, model.manifest.vocabulary)
+    return matrix, model.score_matrix(matrix, unseen)
+
+
+def _champion(params: Params, root: Path, rows: pl.DataFrame) -> Champion | None:
+    """The champion's scores, by its own code wherever that differs from this one; None where there is no champion.
+
+    Its manifest is read as plain JSON: one written by an older version is still to be understood.
+    """
+    folder = root / params.paths.champion
+    about = _json(folder / "champion.json")
+    version = about.get("version", "")
+    if version != params.champion.version:
+        named = params.champion.version
+        raise StageFailed(
+            f"the workspace holds champion {version or '(none)'}, params.yaml names {named or '(none)'}",
+            where=str(folder),
+            todo="prepare the workspace anew",
+        )
+    if not version:
+        return None
+    manifest = _json(folder / "model" / "model.json")
+    try:
+        facts = model_facts(
+            manifest,
+            _sha256((folder / "model" / "model.ubj").read_bytes()),
+            version=version,
+            run=about.get("run", ""),
+        )
+    except (OSError, KeyError) as exc:
+        raise StageFailed(f"the champion's model is not complete: {exc!r}", where=str(folder)) from exc
+    if manifest.get("code") == datasets.load(params.dataset).code_hash():
+        probability = score(read_model(folder / "model"), rows).probability
+    else:
+        from greenlight.adapters.champion import score as score_with_own_code
+
+        probability = score_with_own_code(folder / "code", folder / "model", root / params.paths.features / HOLDOUT)
+    if probability.shape != (rows.height,):
+        raise StageFailed(f"the champion answered {probability.shape[0]} rows of {rows.height}", where=str(folder))
+    return Champion(facts, probability)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise StageFailed(f"{path.name} cannot be read: {exc}", where=str(path)) from exc
+    if not isinstance(found, dict):
+        raise StageFailed(f"{path.name} is no JSON object", where=str(path))
+    return found
+
+
+def _array(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as exc:
+        raise StageFailed(f"the features cannot be read: {exc}", where=str(path), todo="run featurize") from exc
+
+
+def _scores_table(rows: pl.DataFrame, probability: dict[str, Probabilities], columns: list[str]) -> pl.DataFrame:
+    nothing = pl.lit(None, dtype=pl.Float32)
+    return rows.select(
+        "label",
+        "day",
+        candidate=pl.Series(probability["candidate"]),
+        champion=pl.Series(probability["champion"]) if "champion" in probability else nothing,
+        **{name: pl.col(name) for name in columns},
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _summary(metrics: dict[str, Any], champion: Champion | None) -> str:
+    said = f"{metrics['holdout']['rows']:,} rows of {metrics['holdout']['period']}"
+    said += f", ROC AUC {metrics['candidate']['roc_auc']:.4f}"
+    if champion:
+        said += f", champion {champion.facts['version']} {metrics['champion']['roc_auc']:.4f}"
+    return said

@@ -1,0 +1,86 @@
+"""Check the snapshot against the dataset's contract. A "no" is written down; the next stage refuses to run on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from greenlight import datasets
+from greenlight.adapters import data_docs, expectations
+from greenlight.config import Params
+from greenlight.core.contract import Contract
+from greenlight.core.contract_report import headline
+from greenlight.core.periods import plan
+from greenlight.core.snapshot import SnapshotFile
+
+MAX_PROBLEM = 160  # characters of a reader's message that are kept
+
+
+def run(params: Params, root: Path) -> str:
+    """Write the contract's report and its pages.
+
+    Parameters
+    ----------
+    params : Params
+        Reads ``dataset``, ``data`` and ``paths``; ``data.as_of`` is a month.
+    root : Path
+        The workspace.
+
+    Returns
+    -------
+    str
+        The headline of the report.
+
+    Raises
+    ------
+    ConfigError
+        No such dataset, or ``data.as_of`` is no month.
+    """
+    contract: Contract = datasets.load(params.dataset).contract.CONTRACT
+    periods = plan(params.data.as_of, params.data.window_months).all
+    checked = expectations.check(contract, list(_files(contract, periods, root, params.paths.snapshot)), periods)
+    _write_report(root / params.paths.validation, checked.report.to_json())
+    _write_pages(root / params.paths.data_docs, data_docs.render(checked))
+    return headline(checked.report)
+
+
+def _files(contract: Contract, periods: tuple[str, ...], root: Path, folder: str) -> Iterator[SnapshotFile]:
+    for table in contract.tables:
+        if table.register:
+            yield read(root, f"{folder}/{table.name}.parquet", table.name, "")
+            continue
+        for period in periods:
+            yield read(root, f"{folder}/{table.name}/{period}.parquet", table.name, period)
+
+
+def read(root: Path, path: str, table: str, period: str) -> SnapshotFile:
+    """Read one Parquet file; one that cannot be read becomes a file with a problem instead of an error."""
+    if not (root / path).is_file():
+        return SnapshotFile(path, table, period, None, "missing")
+    try:
+        # memory_map off: a file that is cut short must fail here, not as a bus error later
+        return SnapshotFile(path, table, period, pl.read_parquet(root / path, memory_map=False))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
+        return SnapshotFile(path, table, period, None, f"unreadable: {_first_line(exc, root)}")
+
+
+def _first_line(exc: BaseException, root: Path) -> str:
+    """The reader's message without this machine's folders, since the report must be the same everywhere."""
+    text = (str(exc).strip().splitlines() or [type(exc).__name__])[0].replace(f"{root}/", "")
+    return text if len(text) <= MAX_PROBLEM else text[: MAX_PROBLEM - 3] + "..."
+
+
+def _write_report(path: Path, record: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_pages(folder: Path, pages: dict[str, str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, html in pages.items():
+        (folder / name).write_text(html, encoding="utf-8")

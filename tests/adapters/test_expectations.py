@@ -1,0 +1,99 @@
+"""The engine's side: what is declared is what is asked, and what it cannot answer is an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from greenlight.adapters import expectation_suite, expectations
+from greenlight.core.contract import Contract, Table, between, matches, not_null, one_of, rows, unique
+from greenlight.core.snapshot import SnapshotFile
+from greenlight.errors import AdapterError
+from tests.conftest import ROOT
+
+TABLE = Table("t", {"x": "integer", "y": "number", "s": "text"}, key=("x",))
+FRAME = pl.DataFrame({"x": [1, 2, 3, 4], "y": [0.5, None, 2.5, 9.5], "s": ["a", None, "b", "b"]})
+
+
+def check(*expected, frame=FRAME, second=None):
+    contract = Contract("d/v1", (TABLE,), expected, derive=lambda tables, _: dict(tables))
+    files = [SnapshotFile("t/2013-01.parquet", "t", "2013-01", frame)]
+    if second is not None:
+        files.append(SnapshotFile("t/2013-02.parquet", "t", "2013-02", second))
+    return expectations.check(contract, files, [file.period for file in files]).report
+
+
+@pytest.mark.parametrize(
+    ("expectation", "held", "unexpected"),
+    [
+        (between("t", "y", 0, 10, why="w"), True, 0),
+        (between("t", "y", 0, 9, why="w"), False, 1),
+        (between("t", "y", 9.5, 9.5, why="w"), False, 2),
+        (not_null("t", ["y"], why="w")[0], False, 1),
+        (not_null("t", ["y"], why="w", share=0.7)[0], True, 1),
+        (not_null("t", ["s"], why="w")[0], False, 1),
+        (one_of("t", "s", ["a", "b"], why="w"), True, 0),
+        (one_of("t", "s", ["a"], why="w"), False, 2),
+        (matches("t", "s", "^[a-z]$", why="w"), True, 0),
+        (matches("t", "s", "^[B-Z]$", why="w"), False, 3),
+        (unique("t", ["x"], why="w"), True, 0),
+        (unique("t", ["s"], why="w"), False, 2),
+        (unique("t", ["s", "x"], why="w"), True, 0),
+        (rows("t", 4, 4, why="w"), True, 0),
+        (rows("t", 5, None, why="w"), False, 1),
+    ],
+)
+def test_a_rule_counts_what_does_not_conform(expectation, held, unexpected):
+    outcome = check(expectation).outcomes[-1]
+    assert (outcome.state, outcome.unexpected, outcome.rows) == ("held" if held else "broken", unexpected, 4)
+
+
+def test_a_failure_is_placed_in_its_period_with_its_rows():
+    bad = FRAME.with_columns(y=pl.Series([50.0, 60.0, None, 1.0]))
+    (failure,) = check(between("t", "y", 0, 10, why="w", unit="m"), second=bad).failures
+    assert (failure.period, failure.file, failure.observed) == ("2013-02", "t/2013-02.parquet", "1 to 60")
+    assert failure.examples == ({"x": 1, "y": 50.0}, {"x": 2, "y": 60.0})
+    assert (failure.unexpected, failure.rows, failure.share) == (2, 4, 0.5)
+
+
+def test_at_most_five_rows_are_kept():
+    frame = pl.DataFrame({"x": list(range(100)), "y": [1.0] * 100, "s": ["a"] * 100})
+    (failure,) = check(between("t", "y", 5, 10, why="w"), frame=frame).failures
+    assert (len(failure.examples), failure.unexpected) == (5, 100)
+
+
+def test_a_warning_does_not_reject():
+    report = check(between("t", "y", 0, 9, why="w", severity="warn"))
+    assert report.passed
+    assert len(report.warnings) == 1
+
+
+def test_what_the_engine_cannot_evaluate_is_an_error_and_never_passes():
+    with pytest.raises(AdapterError, match=r"could not evaluate 't\.s between'"):
+        check(between("t", "s", 0, 9, why="w"))
+
+
+def test_severity_and_reason_reach_the_engine():
+    suite = expectation_suite.build("t", [between("t", "y", 0, 9, why="it matters", severity="warn")])
+    (compiled,) = suite.expectations
+    assert compiled.severity == "warning"
+    assert compiled.meta == {"name": "t.y between (warn)", "reason": "it matters"}
+    assert compiled.description == "between 0 and 9: it matters"
+
+
+def test_frames_need_no_pyarrow_and_keep_nulls():
+    frame = expectation_suite.to_pandas(FRAME, [between("t", "y", 0, 9, why="w"), one_of("t", "s", ["a"], why="w")])
+    assert list(frame.columns) == ["y", "s"]
+    assert frame.isna().sum().to_dict() == {"y": 1, "s": 1}
+    assert frame["s"].dtype == "category"
+
+
+def test_importing_the_adapter_does_not_import_the_engine():
+    code = "import sys, greenlight.adapters.data_docs, greenlight.stages.validate; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "great_expectations" not in out
+    assert "'pandas'" not in out
+    assert "'polars'" in out

@@ -1,0 +1,142 @@
+"""The evaluation report: complete, self-contained, the same bytes again, safe with any text in the data."""
+
+from __future__ import annotations
+
+import copy
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from evaluations import LIMITS, documents
+
+from greenlight.adapters.pictures import INK, draw
+from greenlight.adapters.report import render
+from greenlight.core.gates import judge
+
+METRICS, EVALUATION = documents()
+VERDICT = judge(METRICS, EVALUATION, LIMITS)
+PAGE = render(VERDICT, METRICS, EVALUATION)
+
+
+class _Page(HTMLParser):
+    """Tags, ids and text of a page, and whether every element is closed."""
+
+    VOID = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_it_asks_nothing_of_the_network() -> None:
+    page = _Page(PAGE)
+    assert not {"script", "link", "img", "iframe", "object", "image"} & set(page.tags)
+    for name, value in page.attributes:
+        if name in {"src", "href", "xlink:href", "data", "action"}:
+            assert value.startswith("#"), (name, value)
+    styles = re.sub(r"url\(#[^)]*\)", "", PAGE)
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_it_holds_the_summary_every_check_the_pictures_and_every_slice() -> None:
+    page = _Page(PAGE)
+    text = " ".join(page.text.split())
+    assert VERDICT.summary() in text
+    for check in VERDICT.checks:
+        assert check.name in text
+        assert check.question in text
+        assert check.explanation in text
+    assert page.tags.count("svg") == 4
+    for row in EVALUATION["slices"]:
+        assert f"{row['rows']:,}" in text
+    assert "too small to test" in text
+
+
+def test_ids_are_unique_and_what_refers_to_them_finds_them() -> None:
+    ids = [value for name, value in _Page(PAGE).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', PAGE)) <= set(ids)
+
+
+def test_the_same_evaluation_gives_the_same_bytes() -> None:
+    assert render(VERDICT, copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)) == PAGE
+
+
+def test_pictures_have_the_page_colours_and_both_models() -> None:
+    found = draw(EVALUATION, METRICS)
+    assert set(found) == {"roc", "precision_recall", "calibration", "importance"}
+    for name, svg in found.items():
+        assert svg.startswith("<svg"), name
+        assert not any(drawn in svg for drawn in INK)
+        assert "<metadata" not in svg
+        assert "DejaVu" not in svg
+    for name in ("roc", "precision_recall", "calibration"):
+        assert "var(--candidate)" in found[name]
+        assert "var(--champion)" in found[name]
+
+
+def test_without_a_champion_only_the_candidate_is_drawn() -> None:
+    metrics, evaluation = documents(champion=False)
+    page = render(judge(metrics, evaluation, LIMITS), metrics, evaluation)
+    assert "var(--champion)" not in page.split("</style>")[1]
+    assert "There is no champion to compare with" in page
+
+
+def test_an_evaluation_without_curves_still_has_a_report() -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    evaluation["curves"] = {"candidate": None, "champion": None}
+    metrics["candidate"] = dict.fromkeys(metrics["candidate"])
+    metrics["holdout"]["base_rate"] = None
+    verdict = judge(metrics, evaluation, LIMITS)
+    page = _Page(render(verdict, metrics, evaluation))
+    assert page.tags.count("svg") == 1
+    assert verdict.decision == "reject"
+
+
+@pytest.mark.parametrize("place", ["value", "feature", "version"])
+def test_text_from_the_data_stays_text(place: str) -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    evil: Any = "<script>alert(1)</script>"
+    if place == "value":
+        evaluation["slices"][0]["value"] = evil
+    elif place == "feature":
+        evaluation["features"][0]["name"] = evil
+    else:
+        evaluation["models"]["champion"]["version"] = evil
+    page = render(judge(metrics, evaluation, LIMITS), metrics, evaluation)
+    assert "<script" not in page
+    assert evil in _Page(page).text
+
+
+@pytest.mark.parametrize(
+    ("seen", "sentence"),
+    [("2013-07", "Neither model had seen it in training."), ("2013-08", "The champion was stopped on it.")],
+)
+def test_it_says_who_had_seen_the_holdout(seen: str, sentence: str) -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    evaluation["models"]["champion"]["stopped_on"] = seen
+    assert sentence in render(judge(metrics, evaluation, LIMITS), metrics, evaluation)

@@ -1,0 +1,83 @@
+"""Isolation: no test reads or writes the user's home, Git identity, DVC, BentoML or Prefect state."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of its own for everything that keeps state; for the whole session, so that shared fixtures have it too."""
+    home = tmp_path_factory.mktemp("home")
+    git = home / "gitconfig"
+    git.write_text("[user]\n\tname = Test\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n")
+    patch = pytest.MonkeyPatch()
+    for key in [k for k in os.environ if k.startswith(("GREENLIGHT_", "GIT_AUTHOR", "GIT_COMMITTER", "PREFECT_"))]:
+        patch.delenv(key)
+    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STUDIO_TOKEN"):
+        patch.delenv(key, raising=False)
+    values = {
+        "HOME": home,
+        "XDG_CONFIG_HOME": home / "config",
+        "XDG_CACHE_HOME": home / "cache",
+        "XDG_DATA_HOME": home / "data",
+        "GIT_CONFIG_GLOBAL": git,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_GLOBAL_CONFIG_DIR": home / "dvc",
+        "DVC_SYSTEM_CONFIG_DIR": home / "dvc-system",
+        "DVC_SITE_CACHE_DIR": home / "dvc-site",
+        "DVC_NO_ANALYTICS": "true",
+        "BENTOML_HOME": home / "bentoml",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PREFECT_HOME": home / "prefect",
+        "DO_NOT_TRACK": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MPLCONFIGDIR": home / "matplotlib",
+    }
+    for key, value in values.items():
+        patch.setenv(key, str(value))
+    yield home
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests start in an empty folder, never in the checkout."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def copy_checkout(target: Path) -> Path:
+    """A repository of its own with this working tree as its only commit."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listing.stdout.decode().split("\0"):
+        source = ROOT / name
+        if name and source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    for args in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "Start"]):
+        subprocess.run(["git", *args], cwd=target, check=True)
+    return target
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A fresh checkout of this project, committed."""
+    return copy_checkout(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def make_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Make further checkouts, for fixtures that live longer than one test."""
+    return lambda: copy_checkout(tmp_path_factory.mktemp("checkout"))

@@ -1,0 +1,294 @@
+"""The gates: each asks its question, each fails closed, and better evidence never turns a pass into a failure."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+from evaluations import LIMITS, documents
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenlight.core.evidence import Evidence
+from greenlight.core.gates import GATES, Gate, judge
+from greenlight.core.verdict import Verdict
+
+METRICS, EVALUATION = documents()
+ALONE_METRICS, ALONE = documents(champion=False)
+# What of the documents each gate stands on.
+NEEDS: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "holdout_rows": (("metrics", "holdout", "rows"), ("metrics", "holdout", "positives")),
+    "something_new": (
+        ("evaluation", "models", "champion"),
+        ("evaluation", "models", "champion", "sha256"),
+        ("evaluation", "models", "candidate", "sha256"),
+    ),
+    "min_roc_auc": (("metrics", "candidate", "roc_auc"),),
+    "min_average_precision": (("metrics", "candidate", "average_precision_lift"),),
+    "champion_roc_auc": (
+        ("metrics", "candidate", "roc_auc"),
+        ("metrics", "champion", "roc_auc"),
+        ("evaluation", "models", "champion", "trained_on"),
+        ("evaluation", "models", "champion", "stopped_on"),
+    ),
+    "max_log_loss": (("metrics", "candidate", "log_loss_ratio"),),
+    "max_calibration_error": (("metrics", "candidate", "calibration_error"),),
+    "champion_log_loss": (("metrics", "candidate", "log_loss"), ("metrics", "champion", "log_loss")),
+    "slices_floor": (("evaluation", "slices"), ("evaluation", "slices", 1, "roc_auc", "candidate")),
+    "slices_champion": (("evaluation", "slices"), ("evaluation", "slices", 1, "roc_auc", "champion")),
+    "holdout_unseen": (
+        ("metrics", "holdout", "period"),
+        ("evaluation", "models", "candidate", "trained_on"),
+        ("evaluation", "models", "candidate", "stopped_on"),
+    ),
+    "single_feature": (
+        ("metrics", "candidate", "roc_auc"),
+        ("evaluation", "features"),
+        ("evaluation", "features", 0, "roc_auc_alone"),
+    ),
+    "too_good": (("metrics", "candidate", "roc_auc"),),
+}
+PATHS = sorted({path for paths in NEEDS.values() for path in paths}, key=str)
+RUBBISH = (None, math.nan, math.inf, -math.inf, "0.7", True, [], {})
+
+
+def _changed(path: tuple[Any, ...], value: Any, *, delete: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    found = {"metrics": copy.deepcopy(METRICS), "evaluation": copy.deepcopy(EVALUATION)}
+    place: Any = found
+    for key in path[:-1]:
+        place = place[key]
+    if delete:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return found["metrics"], found["evaluation"]
+
+
+def _judge(metrics: Any, evaluation: Any, **changes: Any) -> Verdict:
+    return judge(metrics, evaluation, LIMITS.model_copy(update=changes))
+
+
+def test_a_candidate_that_earns_it_is_promoted() -> None:
+    verdict = _judge(METRICS, EVALUATION)
+    assert verdict.decision == "promote"
+    assert {check.passed for check in verdict.checks} == {True}
+
+
+def test_without_a_champion_the_minimum_counts_and_the_verdict_says_so() -> None:
+    verdict = _judge(ALONE_METRICS, ALONE)
+    assert verdict.decision == "promote"
+    assert "no champion" in verdict.summary()
+    assert "no champion" in verdict.check("champion_roc_auc").explanation
+
+
+# Contract of every gate
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+class TestEveryGate:
+    def test_has_a_name_of_its_own_a_question_and_a_heading(self, gate: Gate) -> None:
+        assert [other.name for other in GATES].count(gate.name) == 1
+        assert gate.name.isidentifier()
+        assert gate.question.endswith("?")
+        assert gate.group
+
+    def test_passes_the_good_candidate_and_says_why(self, gate: Gate) -> None:
+        answer = gate.ask(Evidence(METRICS, EVALUATION), LIMITS)
+        assert answer.passed is True
+        assert answer.explanation.endswith(".")
+
+    @pytest.mark.parametrize("nothing", [({}, {}), (None, None), ([], "x"), ({"candidate": None}, {"models": None})])
+    def test_does_not_pass_without_evidence(self, gate: Gate, nothing: Any) -> None:
+        assert judge(*nothing, LIMITS).check(gate.name).passed is False
+
+    def test_fails_closed_on_each_number_it_stands_on(self, gate: Gate) -> None:
+        """Deleted or replaced by rubbish: never a pass, and the check says which number it misses."""
+        for path in NEEDS[gate.name]:
+            check = _judge(*_changed(path, None, delete=True)).check(gate.name)
+            assert check.passed is False, path
+            for value in RUBBISH:
+                if path == ("evaluation", "models", "champion") and value is None:
+                    continue  # said to be none while metrics.json has one: tested below
+                check = _judge(*_changed(path, value)).check(gate.name)
+                assert check.passed is not True, (path, value)
+                assert check.explanation, (path, value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(PATHS), st.sampled_from(RUBBISH))
+def test_rubbish_anywhere_never_promotes_and_never_raises(path: tuple[Any, ...], value: Any) -> None:
+    assert _judge(*_changed(path, value)).decision != "promote"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["holdout", "candidate", "champion"]), json_values),
+    st.dictionaries(st.sampled_from(["models", "slices", "features", "dataset"]), json_values),
+)
+def test_any_documents_at_all_get_a_verdict_that_can_be_written(metrics: Any, evaluation: Any) -> None:
+    verdict = _judge(metrics, evaluation)
+    assert verdict.decision != "promote"
+    assert Verdict.from_json(verdict.text()) == verdict
+    assert verdict.markdown()
+
+
+def test_a_gate_that_breaks_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(evidence: Evidence, limits: Any) -> Any:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("greenlight.core.gates.GATES", (*GATES[1:], Gate("broken", "Does it work?", broken)))
+    check = _judge(METRICS, EVALUATION).check("broken")
+    assert check.passed is False
+    assert "ZeroDivisionError" in check.explanation
+
+
+# Order: more is never worse
+
+ORDERED = (
+    ("min_roc_auc", ("metrics", "candidate", "roc_auc"), 1),
+    ("min_average_precision", ("metrics", "candidate", "average_precision_lift"), 1),
+    ("champion_roc_auc", ("metrics", "candidate", "roc_auc"), 1),
+    ("champion_roc_auc", ("metrics", "champion", "roc_auc"), -1),
+    ("single_feature", ("metrics", "candidate", "roc_auc"), 1),
+    ("single_feature", ("evaluation", "features", 0, "roc_auc_alone"), -1),
+    ("max_log_loss", ("metrics", "candidate", "log_loss_ratio"), -1),
+    ("max_calibration_error", ("metrics", "candidate", "calibration_error"), -1),
+    ("champion_log_loss", ("metrics", "candidate", "log_loss"), -1),
+    ("champion_log_loss", ("metrics", "champion", "log_loss"), 1),
+    ("slices_floor", ("evaluation", "slices", 1, "roc_auc", "candidate"), 1),
+    ("slices_champion", ("evaluation", "slices", 1, "roc_auc", "candidate"), 1),
+    ("slices_champion", ("evaluation", "slices", 1, "roc_auc", "champion"), -1),
+    ("too_good", ("metrics", "candidate", "roc_auc"), -1),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(ORDERED), st.floats(0, 1), st.floats(0, 1))
+def test_better_evidence_never_turns_a_pass_into_a_failure(ordered: Any, first: float, second: float) -> None:
+    name, path, direction = ordered
+    worse, better = sorted((first, second), reverse=direction < 0)
+    if _judge(*_changed(path, worse)).check(name).passed is True:
+        assert _judge(*_changed(path, better)).check(name).passed is True
+
+
+@given(st.sampled_from([row for row in ORDERED if row[0].startswith(("min_", "max_"))]))
+def test_a_limit_itself_passes(ordered: Any) -> None:
+    name, path, _ = ordered
+    limit = _judge(METRICS, EVALUATION).check(name).limit
+    assert _judge(*_changed(path, limit)).check(name).passed is True
+
+
+# Single rules
+
+
+def test_too_few_rows_decide_nothing() -> None:
+    verdict = _judge(*_changed(("metrics", "holdout", "rows"), 4999))
+    assert verdict.decision == "inconclusive"
+    assert "4,999 rows decide nothing; 5,000 do." in verdict.summary()
+
+
+def test_a_failure_counts_more_than_what_cannot_be_decided() -> None:
+    metrics, evaluation = _changed(("metrics", "holdout", "rows"), 4999)
+    metrics["candidate"]["calibration_error"] = 0.5
+    assert _judge(metrics, evaluation).decision == "reject"
+
+
+def test_a_holdout_of_one_class_fails() -> None:
+    assert _judge(*_changed(("metrics", "holdout", "positives"), 0)).check("holdout_rows").passed is False
+
+
+def test_ranking_and_calibration_are_judged_apart() -> None:
+    verdict = _judge(*_changed(("metrics", "candidate", "log_loss"), 0.9))
+    assert [check.name for check in verdict.failed] == ["champion_log_loss"]
+    assert verdict.check("champion_roc_auc").passed is True
+
+
+def test_the_same_model_again_is_nothing_new() -> None:
+    verdict = _judge(*_changed(("evaluation", "models", "candidate", "sha256"), "a" * 64))
+    assert verdict.decision == "reject"
+    assert "nothing new to release" in verdict.summary()
+
+
+@pytest.mark.parametrize(
+    ("trained", "stopped", "word"),
+    [(["2013-07", "2013-08"], "2013-09", "trained on"), (["2013-06", "2013-07"], "2013-08", "stopped on")],
+)
+def test_a_champion_that_has_seen_the_holdout_is_not_comparable(trained: list[str], stopped: str, word: str) -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    evaluation["models"]["champion"] |= {"trained_on": trained, "stopped_on": stopped}
+    verdict = _judge(metrics, evaluation)
+    assert verdict.decision == "inconclusive"
+    assert {check.name for check in verdict.undecided} == {"champion_roc_auc", "champion_log_loss", "slices_champion"}
+    assert word in verdict.summary()
+
+
+@pytest.mark.parametrize(("key", "value"), [("trained_on", ["2013-07", "2013-08"]), ("stopped_on", "2013-08")])
+def test_a_candidate_that_has_seen_the_holdout_is_rejected(key: str, value: Any) -> None:
+    verdict = _judge(*_changed(("evaluation", "models", "candidate", key), value))
+    assert [check.name for check in verdict.failed] == ["holdout_unseen"]
+
+
+def test_another_champion_than_the_run_names_does_not_pass() -> None:
+    for evaluated in ((METRICS, EVALUATION), (ALONE_METRICS, ALONE)):
+        verdict = judge(*evaluated, LIMITS, champion="v9")
+        assert verdict.decision == "reject"
+        assert verdict.check("champion_roc_auc").passed is False
+        assert "v9" in verdict.check("champion_roc_auc").explanation
+
+
+def test_metrics_of_a_champion_that_the_evaluation_does_not_know_do_not_pass() -> None:
+    assert _judge(METRICS, ALONE).check("champion_roc_auc").passed is False
+
+
+def test_a_collapsed_slice_is_named() -> None:
+    metrics, evaluation = _changed(("evaluation", "slices", 1, "roc_auc", "candidate"), 0.4)
+    row = evaluation["slices"][1]
+    check = _judge(metrics, evaluation).check("slices_floor")
+    assert check.passed is False
+    assert f"{row['column']} {row['value']}" in check.explanation
+    assert [bad["slice"] for bad in check.evidence["worst"]] == [f"{row['column']} {row['value']}"]
+
+
+def test_small_slices_are_not_tested_and_said_so() -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    small = next(row for row in evaluation["slices"] if row["value"] == "HA")
+    small["roc_auc"] = {"candidate": 0.1, "champion": 0.9}
+    for name in ("slices_floor", "slices_champion"):
+        check = _judge(metrics, evaluation).check(name)
+        assert check.passed is True
+        assert check.evidence["not_tested"] == ["carrier HA"]
+        assert "1 too small to test" in check.explanation
+
+
+def test_a_column_without_a_testable_slice_decides_nothing() -> None:
+    slices = LIMITS.slices.model_copy(update={"min_rows": 3000})
+    verdict = _judge(METRICS, EVALUATION, slices=slices)
+    assert verdict.decision == "inconclusive"
+    assert "origin" in verdict.check("slices_floor").explanation
+
+
+def test_a_column_that_was_not_measured_does_not_pass() -> None:
+    slices = LIMITS.slices.model_copy(update={"columns": ["carrier", "plane"]})
+    verdict = _judge(METRICS, EVALUATION, slices=slices)
+    assert verdict.check("slices_floor").passed is False
+    assert "plane" in verdict.check("slices_floor").explanation
+
+
+def test_a_leaking_feature_is_named() -> None:
+    metrics, evaluation = _changed(("evaluation", "features", 2, "roc_auc_alone"), 0.68)
+    check = _judge(metrics, evaluation).check("single_feature")
+    assert check.passed is False
+    assert check.explanation.startswith("wind alone")
+
+
+def test_a_model_that_is_too_good_is_rejected() -> None:
+    assert _judge(*_changed(("metrics", "candidate", "roc_auc"), 0.97)).check("too_good").passed is False

@@ -1,0 +1,85 @@
+"""Evaluations made from drawn scores, through the real code, for tests of gates, verdict and report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from greenlight.config import GateParams
+from greenlight.core.evaluation import Holdout, evaluation_document, feature_table, metrics_document
+from greenlight.core.metrics import json_text
+from greenlight.core.model import Feature
+
+LIMITS = GateParams.model_validate(
+    {
+        "min_rows": 5000,
+        "minimum": {
+            "roc_auc": 0.60,
+            "average_precision_lift": 1.25,
+            "log_loss_ratio": 1.02,
+            "calibration_error": 0.12,
+        },
+        "champion": {"max_roc_auc_drop": 0.005, "max_log_loss_rise": 0.010},
+        "slices": {
+            "columns": ["carrier", "origin"],
+            "min_rows": 300,
+            "min_positives": 100,
+            "min_roc_auc": 0.52,
+            "max_roc_auc_drop": 0.05,
+        },
+        "leak": {"max_single_feature_share": 0.95, "max_roc_auc": 0.95},
+    }
+)
+FEATURES = (Feature("hour", "q"), Feature("carrier", "c"), Feature("wind", "q"))
+
+
+def documents(
+    *, seed: int = 7, rows: int = 8000, champion: bool = True, candidate_noise: float = 0.3
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """metrics.json and evaluation.json, as read back from their text, of a candidate that earns a promotion.
+
+    A row's true chance depends on three features; a model sees it with noise: the champion with 0.5, the candidate with
+    `candidate_noise` (in units of log odds).
+    """
+    rng = np.random.default_rng(seed)
+    hour, wind = rng.integers(5, 24, rows).astype(np.float32), rng.gamma(2, 5, rows).astype(np.float32)
+    carrier = rng.choice(4, rows, p=[0.5, 0.3, 0.19, 0.01]).astype(np.float32)
+    odds = 0.08 * (hour - 14) + 0.07 * (wind - 10) + 0.5 * (carrier - 1) - 1.0
+    label = (rng.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+    matrix = np.stack([hour, carrier, wind], axis=1)
+
+    def scores(noise: float) -> Any:
+        seen = odds + noise * rng.standard_normal(rows)
+        return (1 / (1 + np.exp(-seen / (1 + noise**2 / 2)))).astype(np.float32)
+
+    found = {"candidate": scores(candidate_noise)} | ({"champion": scores(0.5)} if champion else {})
+    columns = {
+        "carrier": np.array(["UA", "B6", "DL", "HA"], dtype=object)[carrier.astype(int)],
+        "origin": rng.choice(np.array(["EWR", "JFK", "LGA"], dtype=object), rows),
+    }
+    holdout = Holdout("2013-08", label, 31, columns)
+    facts = {"run": "", "as_of": "2013-08", "device": "cpu", "trees": 80}
+    models: dict[str, Any] = {
+        "candidate": facts | {"version": "", "sha256": "c" * 64, **trained("2013-02", "2013-07")},
+        "champion": facts | {"version": "v1", "sha256": "a" * 64, **trained("2013-01", "2013-06")}
+        if champion
+        else None,
+    }
+    half = rows // 2
+    table = feature_table(
+        FEATURES,
+        {"hour": 50.0, "wind": 30.0, "carrier": 20.0},
+        fit=(matrix[:half], label[:half]),
+        holdout=(matrix[half:], label[half:]),
+    )
+    metrics = metrics_document(holdout, found, {"carrier": 3})
+    evaluation = evaluation_document(holdout, found, dataset="flight_delay", models=models, features=table)
+    return json.loads(json_text(metrics)), json.loads(json_text(evaluation))
+
+
+def trained(first: str, stop: str) -> dict[str, Any]:
+    """The periods of a model's training: from `first` to the one before `stop`."""
+    months = [f"2013-{month:02d}" for month in range(int(first[-2:]), int(stop[-2:]))]
+    return {"trained_on": months, "stopped_on": stop}
