@@ -92,9 +92,10 @@ class ModelServers:
         for name, socket in zip(self.names(version), self.sockets(version), strict=True):
             if not wait_ready(socket, until - time.monotonic()):
                 log = self._supervisor.log_of(name)
+                wrote = tail(log)
                 self.stop(version)
                 raise ServerError(
-                    f"{name} was not ready after {self._settings.start_timeout_s:.0f} s; it last wrote:\n{tail(log)}",
+                    f"{name} was not ready after {self._settings.start_timeout_s:g} s; it last wrote:\n{wrote}",
                     where=str(log),
                     todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
                 )

@@ -91,18 +91,15 @@ def _roc(ax: Axes, curves: Curves) -> None:
 def _precision_recall(ax: Axes, curves: Curves, base_rate: float | None) -> None:
     if base_rate is not None:
         ax.axhline(base_rate, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
+    highest = 0.0
     for name, curve in _back_to_front(curves):
         line = curve["precision_recall"]
-        ax.plot(line["recall"], line["precision"], color=COLOURS[name])
+        # The first few rows of a list are all right or all wrong by chance; they are noise, not a curve.
+        steady = [(r, p) for r, p in zip(line["recall"], line["precision"], strict=True) if r >= 0.01]
+        ax.plot([r for r, _ in steady], [p for _, p in steady], color=COLOURS[name])
+        highest = max(highest, *(p for _, p in steady))
     _frame(ax, "recall", "precision", square=True)
-    # The first few rows of a list are all right or all wrong by chance; they must not set the scale.
-    steady = [
-        precision
-        for curve in curves.values()
-        for recall, precision in zip(*(curve["precision_recall"][k] for k in ("recall", "precision")), strict=True)
-        if recall >= 0.02
-    ]
-    ax.set_ylim(0, min(1.005, 1.15 * max(steady, default=1.0)))
+    ax.set_ylim(0, min(1.005, 1.1 * highest))
 
 
 def _calibration(ax: Axes, curves: Curves) -> None:

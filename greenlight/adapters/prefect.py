@@ -138,9 +138,10 @@ def register_deployments(settings: Settings) -> list[str]:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Hash of everything that a deployment is made of."""
+    """Hash of everything that a deployment is made of; Prefect writes the checkout's place into its pull step."""
     files = [settings.root / "prefect.yaml", *sorted((settings.root / "flows").glob("*.py"))]
-    return sha256(b"\0".join(path.read_bytes() for path in files if path.is_file())).hexdigest()
+    parts = [str(settings.root).encode(), *(path.read_bytes() for path in files if path.is_file())]
+    return sha256(b"\0".join(parts)).hexdigest()
 
 
 def _deployments(settings: Settings) -> list[str]:

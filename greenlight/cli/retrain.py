@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 DEPLOYMENT = "retrain/retrain"
 RUN_NAME = re.compile(r"\b\d{4}-\d{2}-[0-9a-f]{6}\b")
 WARNING = 30
+WAITING = {
+    "AwaitingConcurrencySlot": "another retrain is at work; this one waits for its turn",
+    "Late": "no worker has taken it yet; greenlight status says what runs",
+}
 # What Prefect says about itself; a person who follows a run wants to read about the run.
 CHATTER = re.compile(
     r"Beginning |Finished in state|View at |Running \d+ deployment|Executing deployment|Deployment step|"
@@ -142,29 +146,43 @@ def _checked(project: Project, as_of: str, device: str) -> dict[str, str]:
 
 
 def _follow(project: Project, flow_run: str) -> FinalState:
-    """Show what the run does, one line for everything that it says."""
-    elapsed = stopwatch()
+    """Show what the run does until it has ended."""
     with console(stderr=True).status("waiting for the worker") as status:
+        teller = Teller(status.update)
+        return follow(project.settings, flow_run, Watcher(teller.on_log, teller.on_stage, teller.on_state))
 
-        def on_log(line: LogLine) -> None:
-            if line.level < WARNING and (CHATTER.match(line.message) or line.logger.endswith(".worker")):
-                return
-            stage = "" if not line.stage or line.message.startswith(line.stage) else f"{line.stage}: "
-            style = "red" if line.level > WARNING else "yellow" if line.level == WARNING else ""
-            say(f"{elapsed():>6}  {stage}{line.message}", style=style)
 
-        def on_stage(stage: Stage) -> None:
-            if stage.state == "RUNNING":
-                status.update(stage.name)
+class Teller:
+    """Tells a person what a run does: one line for everything that it says, with the time since the start.
 
-        def on_state(name: str) -> None:
-            if name == "AwaitingConcurrencySlot":
-                say(f"{elapsed():>6}  another retrain is at work; this one waits for its turn", style="yellow")
-            elif name == "Late":
-                say(f"{elapsed():>6}  no worker has taken it yet; greenlight status says what runs", style="yellow")
-            status.update(name.lower())
+    Parameters
+    ----------
+    now : callable
+        Takes what is being done at the moment.
+    """
 
-        return follow(project.settings, flow_run, Watcher(on_log, on_stage, on_state))
+    def __init__(self, now: Callable[[str], None]) -> None:
+        self.now = now
+        self.elapsed = stopwatch()
+
+    def on_log(self, line: LogLine) -> None:
+        """A line of the run; what Prefect says about itself is left out."""
+        if line.level < WARNING and (CHATTER.match(line.message) or line.logger.endswith(".worker")):
+            return
+        stage = "" if not line.stage or line.message.startswith(line.stage) else f"{line.stage}: "
+        style = "red" if line.level > WARNING else "yellow" if line.level == WARNING else ""
+        say(f"{self.elapsed():>6}  {stage}{line.message}", style=style)
+
+    def on_stage(self, stage: Stage) -> None:
+        """A task has begun or ended."""
+        if stage.state == "RUNNING":
+            self.now(stage.name)
+
+    def on_state(self, name: str) -> None:
+        """The run as a whole is in another state."""
+        if name in WAITING:
+            say(f"{self.elapsed():>6}  {WAITING[name]}", style="yellow")
+        self.now(name.lower())
 
 
 def _answer(project: Project, final: FinalState, page: str) -> Answer:

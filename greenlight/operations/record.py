@@ -100,6 +100,6 @@ def _model_of(project: Project, commit: str) -> str:
 
 def _uncached(workspace: Workspace) -> list[str]:
     """Outputs that Git keeps itself (small reports), as far as they exist."""
-    names = ("validation", "metrics", "verdict", "verdict_markdown")
+    names = ("validation", "metrics", "verdict")
     paths = [str(getattr(workspace.params.paths, name)) for name in names]
     return [path for path in paths if Path(workspace.root / path).is_file()]

@@ -290,9 +290,9 @@ def test_a_changed_flow_is_registered_anew(settings: Settings, registered: list[
 
 def test_a_flow_that_cannot_be_read_is_named(settings: Settings, tmp_path: Path) -> None:
     root = repository(tmp_path / "broken")
-    (root / "prefect.yaml").write_text(
-        (root / "prefect.yaml").read_text().replace("flows/rollback.py", "flows/gone.py")
-    )
+    declared = yaml.safe_load((root / "prefect.yaml").read_text())
+    broken_one = declared["deployments"][0] | {"name": "broken", "entrypoint": "flows/gone.py:retrain"}
+    (root / "prefect.yaml").write_text(yaml.safe_dump(declared | {"deployments": [broken_one]}))
     broken = settings.model_copy(update={"root": root, "home": tmp_path / "home"})
     with pytest.raises(OrchestratorError, match=r"gone\.py") as caught:
         prefect.register_deployments(broken)
@@ -310,7 +310,7 @@ def test_a_run_tells_its_lines_stages_and_end_its_subflows_too(settings: Setting
     final, seen = finished(settings, as_of="2013-08")
     assert final == FinalState("Promoted", "COMPLETED", "2013-08-0a1b2c is v1 and live")
     told = {line.message: line.stage for line in seen.lines}
-    assert told.get(f"train: done in {settings.root}") == "train", sorted(told)
+    assert told.get(f"train: done in {settings.root}") == "train", told
     assert told["preflight passed"] == "preflight"
     ended = {stage.name for stage in seen.stages if stage.state == "COMPLETED"}
     assert {"train", "preflight"} <= ended

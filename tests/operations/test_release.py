@@ -1,0 +1,328 @@
+"""Release and roll back, with the real edge, supervisor and bentos; Prefect is not needed for it and left out."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serving_kit as kit
+
+from greenlight.adapters import bento, processes
+from greenlight.adapters.edge import wait_until
+from greenlight.config import Params, Settings
+from greenlight.core import release as moves
+from greenlight.errors import NotFound, PreflightFailed, ServerError, UsageError
+from greenlight.operations import stack
+from greenlight.operations.preflight import preflight
+from greenlight.operations.release import release
+from greenlight.operations.rollback import rollback
+from greenlight.operations.serving import Serving
+from greenlight.wiring import open_project
+
+BODY = json.dumps({"rows": kit.requests(1)}).encode()
+JSON = {"content-type": "application/json"}
+
+
+class Stack:
+    """The serving half of a stack, with versions v1 to v3 registered and built."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lines: list[str] = []
+
+    @property
+    def serving(self) -> Serving:
+        return Serving(open_project(self.settings), self.lines.append)
+
+    def up(self) -> None:
+        serving = self.serving
+        serving.supervisor.start({})
+        with serving.desired.changing("test"):
+            serving.edge_up()
+            serving.heal()
+
+    def release(self, version: str) -> Any:
+        return release(self.settings, version, log=self.lines.append)
+
+    def ask(self) -> tuple[int, str, bytes]:
+        request = urllib.request.Request(f"{self.settings.edge_url}/predict", BODY, JSON)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as reply:
+                return reply.status, reply.headers["x-model-version"], reply.read()
+        except urllib.error.HTTPError as error:
+            return error.code, "", error.read()
+
+    def version(self) -> str:
+        return self.ask()[1]
+
+    def champion(self) -> str:
+        champion = open_project(self.settings).registry.champion()
+        return champion.name if champion else ""
+
+    def models(self) -> set[str]:
+        return set(self.serving.servers.versions())
+
+
+class Load:
+    """Clients that keep asking on connections of their own; notes every answer that is not a 200."""
+
+    def __init__(self, settings: Settings, clients: int = 3) -> None:
+        self._settings = settings
+        self._end = threading.Event()
+        self.answers: list[tuple[float, str]] = []
+        self.failures: list[str] = []
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection(self._settings.host, self._settings.edge_port, timeout=10)
+        while not self._end.is_set():
+            try:
+                connection.request("POST", "/predict", BODY, JSON)
+                reply = connection.getresponse()
+                content = reply.read()
+                if reply.status != 200:
+                    self.failures.append(f"{reply.status} {content[:120]!r}")
+                self.answers.append((time.time(), reply.headers.get("x-model-version", "")))
+            except (OSError, http.client.HTTPException) as exc:
+                self.failures.append(repr(exc))
+                connection.close()
+            time.sleep(0.004)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the bentos v1 to v3."""
+    return kit.project(tmp_path_factory.mktemp("built") / "project", 3).home
+
+
+@pytest.fixture
+def up(tmp_path: Path, built: Path) -> Iterator[Stack]:
+    made = Stack(kit.project(tmp_path / "project", 3, bentos=built))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.serving.supervisor.stop()
+        assert not processes.marked(made.settings.home)
+
+
+def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stack) -> None:
+    """The whole life: nothing live, first release, next release and rollback under load, idempotence, no leftovers."""
+    status, _, body = up.ask()
+    assert status == 503 and json.loads(body)["error"] == "no version is live yet"
+    with pytest.raises(NotFound, match="nothing has served yet"):
+        rollback(up.settings)
+    first = up.release("v1")
+    assert (first.version, first.previous, up.version(), up.champion()) == ("v1", "", "v1", "v1")
+    assert first.preflight["passed"] and up.models() == {"v1"}
+    with Load(up.settings) as load:
+        time.sleep(0.3)
+        second = up.release("v2")
+        moved = time.time()
+        time.sleep(0.3)
+    assert load.failures == [] and (second.previous, up.champion()) == ("v1", "v2")
+    assert {version for _, version in load.answers} == {"v1", "v2"}
+    assert all(version == "v2" for at, version in load.answers if at > moved)
+    assert up.models() == {"v2"}, "the old version's servers are gone"
+
+    again = up.release("v2")
+    assert again.already_live and len(open_project(up.settings).registry.history()) == 2
+    with Load(up.settings) as load:
+        back = rollback(up.settings)
+        time.sleep(0.3)
+    assert load.failures == [] and (back.version, up.version(), up.champion()) == ("v1", "v1", "v1")
+    switched = [line for line in up.serving.desired.history() if line["reason"] == "traffic to v1"][-1]["at"]
+    late = [at for at, version in load.answers if version == "v2"]
+    from datetime import datetime
+
+    assert max(late) - datetime.fromisoformat(switched).timestamp() < 1, "traffic moved within a second"
+    assert rollback(up.settings, to="v1").already_live
+    assert rollback(up.settings, to_run="run-v3").version == "v3" == up.version()
+    assert rollback(up.settings).version == "v1"
+    with pytest.raises(UsageError, match="both given"):
+        rollback(up.settings, to="v1", to_run="run-v1")
+    with pytest.raises(NotFound, match="v9"):
+        rollback(up.settings, to="v9")
+    with pytest.raises(NotFound, match="run-x"):
+        rollback(up.settings, to_run="run-x")
+    status = stack.status(up.settings)
+    assert status.live["version"] == "v1" and status.live["processes"] == 2 and status.live["run"] == "run-v1"
+    assert [entry["version"] for entry in status.history] == ["v1", "v2", "v1", "v3", "v1"]
+
+
+def test_bento_that_answers_otherwise_than_its_model_never_serves(up: Stack) -> None:
+    """One golden probability off by the last bit, then code that does not start: the champion keeps serving."""
+    up.release("v1")
+    golden = bento.path_of("flight_delay", "v2", up.settings.home) / "src/data/model/golden.json"
+    document = json.loads(golden.read_text())
+    document["rows"][3]["probability"] += 2**-24
+    golden.write_text(json.dumps(document))
+    with Load(up.settings) as load:
+        with pytest.raises(PreflightFailed, match=r"golden_rows_wrong is 1, allowed 0: row 3"):
+            up.release("v2")
+        broken = bento.path_of("flight_delay", "v3", up.settings.home) / "src/bentos/classifier/service.py"
+        broken.write_text("raise RuntimeError('spilled coffee')\n")
+        with pytest.raises(PreflightFailed, match="spilled coffee"):
+            up.release("v3")
+    assert load.failures == [] and {version for _, version in load.answers} == {"v1"}
+    assert up.champion() == "v1" and up.models() == {"v1"} and up.serving.desired.load().incoming == ""
+    report = json.loads((up.settings.home / "serving/preflight/v2.json").read_text())
+    assert not report["passed"]
+
+
+def test_servers_that_never_get_ready_are_taken_back(up: Stack) -> None:
+    up.release("v1")
+    settings = up.settings.model_copy(update={"start_timeout_s": 0.05})
+    with pytest.raises(ServerError, match="not ready after 0.05 s"):
+        release(settings, "v2")
+    assert up.version() == "v1" and up.models() == {"v1"} and up.serving.desired.load().incoming == ""
+    assert up.release("v2").version == "v2" == up.version()
+
+
+def test_a_release_killed_at_any_moment_is_finished_or_given_up_by_the_next(up: Stack) -> None:
+    """kill -9 at growing delays, always under load: no request fails, and repeating ends at the wanted version."""
+    up.release("v1")
+    code = (
+        "import sys; from greenlight.config import Settings; from greenlight.operations.release import release\n"
+        f"release(Settings(root={str(up.settings.root)!r}, edge_port={up.settings.edge_port}, workers=2), sys.argv[1])"
+    )
+    target, before = "v2", "v1"
+    with Load(up.settings) as load:
+        for delay in (0.5, 1.6, 2.6, 3.2, 3.8):
+            with subprocess.Popen([sys.executable, "-c", code, target], cwd=kit.ROOT, stderr=subprocess.PIPE) as process:
+                time.sleep(delay)
+                process.kill()
+            assert up.version() in (target, before)
+            up.release(target)
+            assert up.version() == target == up.champion() and up.models() == {target}
+            target, before = before, target
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("point", ["begun", "switched"])
+def test_state_of_a_crash_is_healed_by_up(up: Stack, point: str) -> None:
+    """Between the written intention and its effect there is always a moment; `up` finds it."""
+    up.release("v1")
+    serving = up.serving
+    serving.desired.save(moves.begin(serving.desired.load(), "v2"), "starting v2")
+    serving.start("v2", bento.path_of("flight_delay", "v2", up.settings.home))
+    if point == "switched":
+        serving.desired.save(moves.switch(serving.desired.load()), "traffic to v2")
+    up.up()
+    expected = "v2" if point == "switched" else "v1"
+    assert up.version() == expected == up.champion() and up.models() == {expected}
+    assert serving.desired.load().running == (expected,)
+
+
+def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
+    up.release("v1")
+    serving = up.serving
+    with Load(up.settings) as load:
+        for name in serving.servers.names("v1"):
+            pid = serving.supervisor.state(name).pid
+            os.kill(pid, signal.SIGKILL)
+            assert wait_until(lambda: serving.supervisor.state(name).pid not in (0, pid), 10, 0.05)  # noqa: B023
+            serving.edge.wait_healthy("v1", 2, 30)
+    assert load.failures == [] and len(load.answers) > 100
+
+
+def test_killed_edge_comes_back_with_the_live_version(up: Stack) -> None:
+    up.release("v1")
+    pid = up.serving.supervisor.state("edge").pid
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: up.serving.edge.is_up() and up.serving.supervisor.state("edge").pid != pid, 20, 0.05)
+    up.serving.edge.wait_healthy("v1", 2)
+    assert up.version() == "v1"
+
+
+def test_everything_killed_is_restored_by_up(up: Stack) -> None:
+    """kill -9 of the supervisor leaves its children: they neither block `up` nor stay."""
+    up.release("v1")
+    supervisor = up.serving.supervisor
+    old = {s.pid for s in supervisor.states()}
+    os.kill(int(supervisor.pid_file.read_text()), signal.SIGKILL)
+    assert up.version() == "v1", "what runs goes on answering without its supervisor"
+    up.up()
+    assert up.version() == "v1" and up.models() == {"v1"}
+    assert not any(processes.is_alive(pid) for pid in old)
+
+
+def test_release_on_a_stack_that_is_down_says_what_to_do(tmp_path: Path, built: Path) -> None:
+    settings = kit.project(tmp_path / "project", 1, bentos=built)
+    with pytest.raises(ServerError, match="greenlight up"):
+        release(settings, "v1")
+    assert not stack.status(settings).up
+
+
+@pytest.mark.parametrize("which", ["edge_port", "prefect_port"])
+def test_port_of_somebody_else_is_named_with_its_holder(tmp_path: Path, built: Path, which: str) -> None:
+    settings = kit.project(tmp_path / "project", 1, bentos=built)
+    code = f"import socket, time; s = socket.socket(); s.bind(('127.0.0.1', {getattr(settings, which)})); s.listen(); print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        port = getattr(settings, which)
+        with pytest.raises(ServerError) as caught:
+            stack.up(settings)
+        assert f"port {port}" in str(caught.value) and str(holder.pid) in str(caught.value)
+        assert f"GREENLIGHT_{which.upper()}" in str(caught.value)
+        assert not Serving(open_project(settings)).supervisor.is_up() and processes.is_alive(holder.pid)
+        holder.kill()
+
+
+def test_preflight_names_every_budget_that_is_broken(built: Path) -> None:
+    params = Params.load(kit.ROOT / "params.yaml").preflight
+    settings = Settings(root=built.parent, home=built)
+    folder = bento.path_of("flight_delay", "v1", built)
+    tight = params.model_copy(update={"max_memory_mb": 1.0, "max_p99_ms": 1e-6, "max_start_s": 0.001})
+    report = preflight(settings, folder, tight)
+    assert not report.passed
+    assert {c.name for c in report.checks if not c.passed} == {"start_s", "p99_ms", "memory_mb"}
+    assert "memory_mb is" in report.summary() and "allowed 1.0" in report.summary()
+    assert report.to_json()["checks"][1] == {
+        "name": "golden_rows_wrong", "value": 0, "limit": 0, "passed": True, "detail": ""
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "check"),
+    [
+        ("predict.py", "strict=True", "strict=False", "wrong_requests_not_refused"),
+        ("scorer.py", "self.unseen.get(name, 0) + count", "0", "unseen_categories_missed"),
+        ("predict.py", '"probability": p', '"probability": p + 1e-9', "golden_rows_wrong"),
+        ("problems.py", '"field": ".".join(str(n) for n in names) or "body"', '"field": "x"', "wrong_requests_not_refused"),
+    ],
+)
+def test_preflight_catches_a_service_that_was_broken(
+    built: Path, tmp_path: Path, file: str, old: str, new: str, check: str
+) -> None:
+    folder = shutil.copytree(bento.path_of("flight_delay", "v1", built), tmp_path / "bento")
+    code = folder / "src/bentos/classifier" / file
+    assert old in code.read_text()
+    code.write_text(code.read_text().replace(old, new))
+    params = Params.load(kit.ROOT / "params.yaml").preflight
+    report = preflight(Settings(root=built.parent, home=built), folder, params)
+    assert check in {c.name for c in report.checks if not c.passed}, report.to_json()
