@@ -145,7 +145,7 @@ def serving(settings: Settings) -> Iterator[None]:
 def bentoml_serve(
     target: tuple[str, ...], sources: Path, workers: int, *, bare: bool = False
 ) -> Iterator[tuple[int, list[int]]]:
-    """``bentoml serve`` with its defaults; gives port and processes. `bare`: as if uvloop and httptools were missing."""
+    """``bentoml serve`` with its defaults: port and processes. `bare`: as if uvloop and httptools were missing."""
     port = kit.free_port()
     paths = [str(sources), str(HERE)]
     if bare:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from typing import ParamSpec
@@ -38,6 +39,8 @@ def named(body: Callable[P, State]) -> Callable[P, State]:
             get_run_logger().error("%s", exc)
             return Failed(name="Failed", message=str(exc))
 
+    # Prefect would look the annotations' names up in this module instead of the flow's.
+    wrapped.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     return wrapped
 
 

@@ -1,7 +1,7 @@
 """What the service counts: answers by status, their seconds, rows scored, and categories that training had not seen.
 
 BentoML's own request metrics look up five labelled series a request, which costs as much as the features of a row;
-these keep theirs at hand. Everything goes through ``bentoml.metrics``, so that all processes of a version add up.
+these keep theirs at hand. The processes of a version share a folder, so whichever is asked answers for all.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Counters:
 
     def __init__(self, version: str) -> None:
         # Not before the server runs: prometheus_client reads at import which folder the processes share.
-        import bentoml
+        from prometheus_client import Counter as counter
+        from prometheus_client import Histogram as histogram
 
-        counter, histogram = bentoml.metrics.Counter, bentoml.metrics.Histogram
         answers = counter("greenlight_answers_total", "Answers to POST /predict", ["version", "status"])
         seconds = histogram("greenlight_answer_seconds", "Seconds per answer", ["version"], buckets=BUCKETS)
         rows = counter("greenlight_rows_total", "Rows scored", ["version"])
@@ -66,6 +66,12 @@ def counters(version: str) -> Counters:
 
 def page(_: Request) -> Response:
     """Everything counted by all processes that share ``PROMETHEUS_MULTIPROC_DIR``, in Prometheus's format."""
-    import bentoml
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
 
-    return Response(bentoml.metrics.generate_latest(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError:  # no shared folder: this process is the only one
+        registry = REGISTRY
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -23,8 +23,9 @@ PAGE = """<!DOCTYPE html>
 <div id="swagger-ui"></div>
 <script src="static_content/swagger-ui-bundle.js"></script>
 <script>
+if (!location.hash) { location.hash = "#/predictions/predict"; }
 SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null, docExpansion: "list",
-  defaultModelsExpandDepth: 1, tryItOutEnabled: true});
+  defaultModelsExpandDepth: 1, tryItOutEnabled: true, deepLinking: true});
 </script>
 </body>
 </html>
@@ -74,7 +75,6 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{scorer.dataset.name} predictions", "version": scorer.version, "description": text},
-        "servers": [{"url": "."}],
         "tags": [{"name": "predictions"}, {"name": "operations"}],
         "paths": {"/predict": {"post": _predict(scorer, body)}, **_operations()},
         "components": {"schemas": schemas},

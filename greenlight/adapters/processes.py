@@ -105,7 +105,7 @@ def carries_mark(pid: int, home: Path) -> bool:
 def is_alive(pid: int) -> bool:
     """Whether `pid` runs and is no zombie."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

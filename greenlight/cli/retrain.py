@@ -138,10 +138,7 @@ def _checked(project: Project, as_of: str, device: str) -> dict[str, str]:
     """The flow's parameters, after every mistake that can be found without work was looked for."""
     from greenlight.operations.plan import plan
 
-    found = plan(project, as_of=as_of, device=device)
-    for warning in found.warnings:
-        say(f"warning: {warning}", style="yellow")
-    say(found.nothing_new or found.describe())
+    plan(project, as_of=as_of, device=device)  # what it finds, the run itself says
     return {"as_of": as_of or project.params.data.as_of, **({"device": device} if device else {})}
 
 
@@ -169,7 +166,7 @@ class Teller:
         """A line of the run; what Prefect says about itself is left out."""
         if line.level < WARNING and (CHATTER.match(line.message) or line.logger.endswith(".worker")):
             return
-        stage = "" if not line.stage or line.message.startswith(line.stage) else f"{line.stage}: "
+        stage = "" if not line.stage or line.message.startswith(f"{line.stage}:") else f"{line.stage}: "
         style = "red" if line.level > WARNING else "yellow" if line.level == WARNING else ""
         say(f"{self.elapsed():>6}  {stage}{line.message}", style=style)
 

@@ -73,7 +73,9 @@ class ReleaseReport:
         checks = self.preflight.get("checks", [])
         if checks:
             lines += ["", "| preflight | value | limit | |", "| --- | --- | --- | --- |"]
-            lines += [f"| {c['name']} | {c['value']} | {c['limit']} | {'ok' if c['passed'] else '**no**'} |" for c in checks]
+            lines += [
+                f"| {c['name']} | {c['value']} | {c['limit']} | {'ok' if c['passed'] else '**no**'} |" for c in checks
+            ]
         return "\n".join(lines) + "\n"
 
 

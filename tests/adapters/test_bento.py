@@ -65,7 +65,9 @@ def predict(client: UnixHttp) -> Any:
 
 def test_holds_the_scoring_half_and_the_model_only(home: Path) -> None:
     source = bento.path_of("flight_delay", "v1", home) / "src"
-    packages = {p.relative_to(source).parts[:2] for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    packages = {
+        p.relative_to(source).parts[:2] for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts
+    }
     assert {("bentos", "classifier"), ("data", "model"), ("greenlight", "core")} <= packages
     inside = {parts[1] for parts in packages if parts[0] == "greenlight"}
     assert inside == {"__init__.py", "errors.py", "config.py", "core", "datasets"}
@@ -76,7 +78,9 @@ def test_holds_the_scoring_half_and_the_model_only(home: Path) -> None:
 def test_labels_version_and_packages_are_written_down(home: Path, work: Path) -> None:
     folder = bento.path_of("flight_delay", "v1", home)
     text = (folder / "bento.yaml").read_text()
-    assert "run: r1" in text and bento.model_hash(work / "data/model") in text and "version: v1" in text
+    assert "run: r1" in text
+    assert bento.model_hash(work / "data/model") in text
+    assert "version: v1" in text
     assert "xgboost==" in (folder / "env/python/requirements.txt").read_text()
     assert (folder.parent / "latest").read_text() == "v1"
 
@@ -86,7 +90,8 @@ def test_same_model_is_not_built_again(home: Path, work: Path) -> None:
     before = folder.stat().st_mtime_ns
     begun = time.monotonic()
     assert build(work, home) == folder
-    assert folder.stat().st_mtime_ns == before and time.monotonic() - begun < 0.5
+    assert folder.stat().st_mtime_ns == before
+    assert time.monotonic() - begun < 0.5
 
 
 def test_half_a_bento_and_one_of_another_model_are_replaced(tmp_path: Path, work: Path, home: Path) -> None:
@@ -95,7 +100,8 @@ def test_half_a_bento_and_one_of_another_model_are_replaced(tmp_path: Path, work
     (folder / "bento.yaml").unlink()
     (bento.store(tmp_path) / ".build-killed").mkdir()
     assert bento.find("flight_delay", "v1", tmp_path) is None
-    assert build(work, tmp_path) == folder and bento.find("flight_delay", "v1", tmp_path) == folder
+    assert build(work, tmp_path) == folder
+    assert bento.find("flight_delay", "v1", tmp_path) == folder
     assert not list(bento.store(tmp_path).glob(".build-*"))
     other = kit.workspace(tmp_path / "other", kit.small_model(2))
     build(other, tmp_path)
@@ -129,7 +135,8 @@ def test_the_packed_code_answers_not_the_checkout(home: Path, tmp_path: Path) ->
         changed = predict(client)
     assert original.headers["x-model-version"] == changed.headers["x-changed"] == "v1"
     [a], [b] = original.json()["predictions"], changed.json()["predictions"]
-    assert a["probability"] == b["probability"] and a["decision"] is not b["decision"]
+    assert a["probability"] == b["probability"]
+    assert a["decision"] is not b["decision"]
 
 
 def test_server_refuses_code_from_elsewhere(home: Path, tmp_path: Path) -> None:
@@ -140,7 +147,8 @@ def test_server_refuses_code_from_elsewhere(home: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(source), "--socket", str(tmp_path / "x.sock")],
         cwd=kit.ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode != 0 and "not from the bento" in done.stderr
+    assert done.returncode != 0
+    assert "not from the bento" in done.stderr
 
 
 def test_server_ends_with_its_parent(home: Path) -> None:
@@ -170,9 +178,7 @@ def test_stock_bentoml_serve_runs_the_same_bento(home: Path) -> None:
     )
     try:
         body = json.dumps({"rows": kit.requests(1)}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/predict", body, {"content-type": "application/json"}
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body, {"content-type": "application/json"})
         answer = None
         until = time.monotonic() + 60
         while answer is None and time.monotonic() < until:
@@ -185,7 +191,8 @@ def test_stock_bentoml_serve_runs_the_same_bento(home: Path) -> None:
         assert answer["predictions"][0]["model_version"] == "v1"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
             page = reply.read().decode()
-        assert "greenlight_rows_total" in page and "bentoml_service_request_total" in page
+        assert "greenlight_rows_total" in page
+        assert "bentoml_service_request_total" in page
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/docs", timeout=5) as reply:
             assert b"googletagmanager" not in reply.read()
     finally:

@@ -71,7 +71,8 @@ def sockets(edge: Edge, *versions: str) -> dict[str, list[Path]]:
 def test_edge_from_nothing_to_a_version_and_on(edge: Edge) -> None:
     """Nothing live: 503 with what to do; then v1, then v2, each within a second of the switch."""
     status, headers, body = get(edge, "/predict")
-    assert status == 503 and headers["content-type"] == "application/json"
+    assert status == 503
+    assert headers["content-type"] == "application/json"
     assert json.loads(body) == {"error": "no version is live yet", "todo": "run greenlight retrain"}
     edge.set_clusters(sockets(edge, "v1", "v2"))
     edge.wait_healthy("v1", 1)
@@ -81,7 +82,8 @@ def test_edge_from_nothing_to_a_version_and_on(edge: Edge) -> None:
     edge.set_live("v2")
     time.sleep(0.05)
     assert get(edge, "/predict")[1]["x-model-version"] == "v2"
-    assert edge.active_requests("v2") == 0 and edge.active_requests("v99") == 0
+    assert edge.active_requests("v2") == 0
+    assert edge.active_requests("v99") == 0
 
 
 def test_unknown_path_says_where_to_look(edge: Edge) -> None:
@@ -89,7 +91,8 @@ def test_unknown_path_says_where_to_look(edge: Edge) -> None:
     edge.set_live("v1")
     time.sleep(0.05)
     status, _, body = get(edge, "/nothing/here")
-    assert status == 404 and "/docs" in json.loads(body)["todo"]
+    assert status == 404
+    assert "/docs" in json.loads(body)["todo"]
 
 
 def test_request_id_of_the_client_survives_and_others_get_one(edge: Edge) -> None:
@@ -97,7 +100,8 @@ def test_request_id_of_the_client_survives_and_others_get_one(edge: Edge) -> Non
     edge.set_live("v1")
     time.sleep(0.05)
     _, headers, body = get(edge, "/predict", **{"x-request-id": "mine-1"})
-    assert headers["x-request-id"] == "mine-1" and body == b"v1 mine-1"
+    assert headers["x-request-id"] == "mine-1"
+    assert body == b"v1 mine-1"
     assert len(get(edge, "/predict")[1]["x-request-id"]) >= 32
 
 
@@ -108,7 +112,8 @@ def test_version_without_servers_answers_as_json(edge: Edge) -> None:
     edge.set_live("v3")
     time.sleep(0.05)
     status, headers, body = get(edge, "/predict")
-    assert status == 503 and headers["content-type"] == "application/json"
+    assert status == 503
+    assert headers["content-type"] == "application/json"
     assert "no healthy upstream" in json.loads(body)["error"]
     edge.set_live("v1")
 

@@ -36,18 +36,21 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 def test_start_keep_up_replace_remove(supervisor: Supervisor) -> None:
     assert supervisor.start({}) is False, "a daemon that runs is left alone"
-    assert supervisor.ensure(watcher("a")) and not supervisor.ensure(watcher("a"))
+    assert supervisor.ensure(watcher("a"))
+    assert not supervisor.ensure(watcher("a"))
     first = supervisor.state("a").pid
     os.kill(first, signal.SIGKILL)
     assert wait_until(lambda: supervisor.state("a").pid not in (0, first), 10, 0.05), "restarted"
     second = supervisor.state("a").pid
     assert not supervisor.ensure(watcher("a", PATH="/elsewhere")), "another shell's PATH restarts nothing"
     assert supervisor.ensure(watcher("a", SETTING="2")), "another setting does"
-    assert supervisor.state("a").pid != second and not processes.is_alive(second)
+    assert supervisor.state("a").pid != second
+    assert not processes.is_alive(second)
     assert wait_until(lambda: "begun" in tail(supervisor.log_of("a")), 10, 0.05)
     last = supervisor.state("a").pid
     supervisor.remove("a")
-    assert not processes.is_alive(last) and supervisor.states() == []
+    assert not processes.is_alive(last)
+    assert supervisor.states() == []
 
 
 def test_process_that_ignores_the_first_signal_is_killed(supervisor: Supervisor) -> None:
@@ -68,9 +71,11 @@ def test_killed_daemon_blocks_nothing_and_strangers_are_left_alone(supervisor: S
         daemon = int(supervisor.pid_file.read_text())
         os.kill(daemon, signal.SIGKILL)
         assert wait_until(lambda: not processes.is_alive(daemon), 5, 0.02)
-        assert processes.is_alive(orphan) and not supervisor.is_up()
+        assert processes.is_alive(orphan)
+        assert not supervisor.is_up()
         assert supervisor.start({}) is True
-        assert not processes.is_alive(orphan) and supervisor.states() == []
+        assert not processes.is_alive(orphan)
+        assert supervisor.states() == []
         assert processes.is_alive(stranger.pid)
     finally:
         stranger.kill()
@@ -90,7 +95,8 @@ def test_two_homes_do_not_see_each_other(supervisor: Supervisor, tmp_path_factor
     other.start({})
     try:
         other.ensure(watcher("b"))
-        assert supervisor.states() == [] and other.state("b").pid
+        assert supervisor.states() == []
+        assert other.state("b").pid
     finally:
         other.stop()
     assert supervisor.is_up()

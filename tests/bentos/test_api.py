@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -65,7 +64,8 @@ ROW = kit.DATASET.request.EXAMPLE
 def test_golden_rows_get_exactly_the_offline_scores(api: Api, files: dict[str, bytes]) -> None:
     golden = Model.from_files(files).golden
     answer = api.post({"rows": [g.request for g in golden]})
-    assert answer.status_code == 200 and answer.headers["x-model-version"] == "unbuilt"
+    assert answer.status_code == 200
+    assert answer.headers["x-model-version"] == "unbuilt"
     predictions = answer.json()["predictions"]
     assert [p["probability"] for p in predictions] == [g.probability for g in golden]
     assert [p["decision"] for p in predictions] == [g.decision for g in golden]
@@ -108,11 +108,13 @@ def test_wrong_value_is_named_with_row_field_and_value(
     api: Api, change: dict[str, Any], field: str, problem: str
 ) -> None:
     answer = api.post({"rows": [ROW, {**ROW, **change}]})
-    assert answer.status_code == 422 and answer.headers["content-type"] == "application/json"
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/json"
     detail = answer.json()["details"][0]
     assert (detail["row"], detail["field"]) == (1, field)
     assert problem in detail["problem"], detail
-    assert "row 1" in answer.json()["error"] and field in answer.json()["error"]
+    assert "row 1" in answer.json()["error"]
+    assert field in answer.json()["error"]
 
 
 def test_missing_field_is_named(api: Api) -> None:
@@ -148,41 +150,52 @@ def test_numbers_that_are_none_are_refused(api: Api, text: str) -> None:
 )
 def test_bodies_that_are_no_request(api: Api, body: bytes, status: int, words: str) -> None:
     answer = api.post(body)
-    assert answer.status_code == status and words in answer.text
+    assert answer.status_code == status
+    assert words in answer.text
     assert set(answer.json()) == {"error", "details", "more"}
 
 
 def test_unknown_key_beside_rows_is_refused(api: Api) -> None:
     answer = api.post({"rows": [ROW], "threshold": 0.9})
-    assert answer.status_code == 422 and answer.json()["details"][0]["field"] == "threshold"
+    assert answer.status_code == 422
+    assert answer.json()["details"][0]["field"] == "threshold"
 
 
 def test_other_content_types_are_refused_and_charset_is_fine(api: Api) -> None:
     assert api.post({"rows": [ROW]}, content_type="text/plain").status_code == 415
-    assert "application/x-www-form-urlencoded" in api.post(b"a=1", content_type="application/x-www-form-urlencoded").text
+    assert (
+        "application/x-www-form-urlencoded" in api.post(b"a=1", content_type="application/x-www-form-urlencoded").text
+    )
     assert api.post({"rows": [ROW]}, content_type="application/JSON; charset=utf-8").status_code == 200
 
 
 def test_most_rows_allowed_and_one_more(api: Api) -> None:
     most = api.post({"rows": [ROW] * MAX_ROWS})
-    assert most.status_code == 200 and len(most.json()["predictions"]) == MAX_ROWS
+    assert most.status_code == 200
+    assert len(most.json()["predictions"]) == MAX_ROWS
     more = api.post({"rows": [ROW] * (MAX_ROWS + 1)})
-    assert more.status_code == 422 and f"at most {MAX_ROWS} rows" in more.text and len(more.content) < 2000
+    assert more.status_code == 422
+    assert f"at most {MAX_ROWS} rows" in more.text
+    assert len(more.content) < 2000
 
 
 def test_too_large_a_body_is_refused_before_it_is_parsed(api: Api) -> None:
     answer = api.post(b" " * (MAX_BODY_BYTES + 1))
-    assert answer.status_code == 413 and f"{MAX_BODY_BYTES:,}" in answer.text
+    assert answer.status_code == 413
+    assert f"{MAX_BODY_BYTES:,}" in answer.text
 
 
 def test_many_wrong_values_are_counted_not_all_listed(api: Api) -> None:
     answer = api.post({"rows": [{**ROW, "distance": "x"}] * 500}).json()
-    assert len(answer["details"]) == 20 and answer["more"] == 480
+    assert len(answer["details"]) == 20
+    assert answer["more"] == 480
 
 
 def test_other_methods_say_what_to_use(api: Api) -> None:
     answer = api.request("GET", "/predict")
-    assert answer.status_code == 405 and answer.headers["allow"] == "POST" and "POST /predict" in answer.text
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert "POST /predict" in answer.text
 
 
 def test_unseen_category_scores_as_missing_and_is_counted(api: Api) -> None:
@@ -192,14 +205,16 @@ def test_unseen_category_scores_as_missing_and_is_counted(api: Api) -> None:
 
     before = counted()
     answer = api.post({"rows": [{**ROW, "carrier": "ZZ"}]})
-    assert answer.status_code == 200 and counted() == before + 1
+    assert answer.status_code == 200
+    assert counted() == before + 1
     assert np.isfinite(answer.json()["predictions"][0]["probability"])
 
 
 def test_description_holds_rows_examples_and_errors(api: Api) -> None:
     spec = api.request("GET", "/openapi.json").json()
     row = spec["components"]["schemas"]["Row"]
-    assert set(row["properties"]) == set(ROW) and "carrier" in row["required"]
+    assert set(row["properties"]) == set(ROW)
+    assert "carrier" in row["required"]
     operation = spec["paths"]["/predict"]["post"]
     assert operation["requestBody"]["content"]["application/json"]["example"] == {"rows": [ROW]}
     assert {"200", "400", "413", "415", "422", "503"} == set(operation["responses"])
@@ -210,4 +225,5 @@ def test_description_holds_rows_examples_and_errors(api: Api) -> None:
 
 def test_page_loads_nothing_from_elsewhere(api: Api) -> None:
     page = api.request("GET", "/docs").text
-    assert "swagger-ui-bundle.js" in page and "http" not in page.replace("http-equiv", "")
+    assert "swagger-ui-bundle.js" in page
+    assert "http" not in page.replace("http-equiv", "")

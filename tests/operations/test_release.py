@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import serving_kit as kit
 
 from greenlight.adapters import bento, processes
 from greenlight.adapters.edge import wait_until
+from greenlight.adapters.model_servers import wait_ready
 from greenlight.config import Params, Settings
 from greenlight.core import release as moves
 from greenlight.errors import NotFound, PreflightFailed, ServerError, UsageError
@@ -67,6 +69,11 @@ class Stack:
 
     def version(self) -> str:
         return self.ask()[1]
+
+    def rows_counted(self) -> float:
+        with urllib.request.urlopen(f"{self.settings.edge_url}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("greenlight_rows_total{"))
 
     def champion(self) -> str:
         champion = open_project(self.settings).registry.champion()
@@ -132,32 +139,39 @@ def up(tmp_path: Path, built: Path) -> Iterator[Stack]:
 def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stack) -> None:
     """The whole life: nothing live, first release, next release and rollback under load, idempotence, no leftovers."""
     status, _, body = up.ask()
-    assert status == 503 and json.loads(body)["error"] == "no version is live yet"
+    assert status == 503
+    assert json.loads(body)["error"] == "no version is live yet"
     with pytest.raises(NotFound, match="nothing has served yet"):
         rollback(up.settings)
     first = up.release("v1")
     assert (first.version, first.previous, up.version(), up.champion()) == ("v1", "", "v1", "v1")
-    assert first.preflight["passed"] and up.models() == {"v1"}
+    assert first.preflight["passed"]
+    assert up.models() == {"v1"}
+    assert up.rows_counted() == 1
+    for _ in range(9):
+        up.ask()
+    assert {up.rows_counted() for _ in range(6)} == {10}, "whichever process is asked answers for both"
     with Load(up.settings) as load:
         time.sleep(0.3)
         second = up.release("v2")
         moved = time.time()
         time.sleep(0.3)
-    assert load.failures == [] and (second.previous, up.champion()) == ("v1", "v2")
+    assert load.failures == []
+    assert (second.previous, up.champion()) == ("v1", "v2")
     assert {version for _, version in load.answers} == {"v1", "v2"}
     assert all(version == "v2" for at, version in load.answers if at > moved)
     assert up.models() == {"v2"}, "the old version's servers are gone"
 
     again = up.release("v2")
-    assert again.already_live and len(open_project(up.settings).registry.history()) == 2
+    assert again.already_live
+    assert len(open_project(up.settings).registry.history()) == 2
     with Load(up.settings) as load:
         back = rollback(up.settings)
         time.sleep(0.3)
-    assert load.failures == [] and (back.version, up.version(), up.champion()) == ("v1", "v1", "v1")
+    assert load.failures == []
+    assert (back.version, up.version(), up.champion()) == ("v1", "v1", "v1")
     switched = [line for line in up.serving.desired.history() if line["reason"] == "traffic to v1"][-1]["at"]
     late = [at for at, version in load.answers if version == "v2"]
-    from datetime import datetime
-
     assert max(late) - datetime.fromisoformat(switched).timestamp() < 1, "traffic moved within a second"
     assert rollback(up.settings, to="v1").already_live
     assert rollback(up.settings, to_run="run-v3").version == "v3" == up.version()
@@ -169,7 +183,9 @@ def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stac
     with pytest.raises(NotFound, match="run-x"):
         rollback(up.settings, to_run="run-x")
     status = stack.status(up.settings)
-    assert status.live["version"] == "v1" and status.live["processes"] == 2 and status.live["run"] == "run-v1"
+    assert status.live["version"] == "v1"
+    assert status.live["processes"] == 2
+    assert status.live["run"] == "run-v1"
     assert [entry["version"] for entry in status.history] == ["v1", "v2", "v1", "v3", "v1"]
 
 
@@ -187,8 +203,11 @@ def test_bento_that_answers_otherwise_than_its_model_never_serves(up: Stack) -> 
         broken.write_text("raise RuntimeError('spilled coffee')\n")
         with pytest.raises(PreflightFailed, match="spilled coffee"):
             up.release("v3")
-    assert load.failures == [] and {version for _, version in load.answers} == {"v1"}
-    assert up.champion() == "v1" and up.models() == {"v1"} and up.serving.desired.load().incoming == ""
+    assert load.failures == []
+    assert {version for _, version in load.answers} == {"v1"}
+    assert up.champion() == "v1"
+    assert up.models() == {"v1"}
+    assert up.serving.desired.load().incoming == ""
     report = json.loads((up.settings.home / "serving/preflight/v2.json").read_text())
     assert not report["passed"]
 
@@ -196,9 +215,11 @@ def test_bento_that_answers_otherwise_than_its_model_never_serves(up: Stack) -> 
 def test_servers_that_never_get_ready_are_taken_back(up: Stack) -> None:
     up.release("v1")
     settings = up.settings.model_copy(update={"start_timeout_s": 0.05})
-    with pytest.raises(ServerError, match="not ready after 0.05 s"):
+    with pytest.raises(ServerError, match=r"not ready after 0\.05 s"):
         release(settings, "v2")
-    assert up.version() == "v1" and up.models() == {"v1"} and up.serving.desired.load().incoming == ""
+    assert up.version() == "v1"
+    assert up.models() == {"v1"}
+    assert up.serving.desired.load().incoming == ""
     assert up.release("v2").version == "v2" == up.version()
 
 
@@ -212,12 +233,15 @@ def test_a_release_killed_at_any_moment_is_finished_or_given_up_by_the_next(up: 
     target, before = "v2", "v1"
     with Load(up.settings) as load:
         for delay in (0.5, 1.6, 2.6, 3.2, 3.8):
-            with subprocess.Popen([sys.executable, "-c", code, target], cwd=kit.ROOT, stderr=subprocess.PIPE) as process:
+            with subprocess.Popen(
+                [sys.executable, "-c", code, target], cwd=kit.ROOT, stderr=subprocess.PIPE
+            ) as process:
                 time.sleep(delay)
                 process.kill()
             assert up.version() in (target, before)
             up.release(target)
-            assert up.version() == target == up.champion() and up.models() == {target}
+            assert up.version() == target == up.champion()
+            assert up.models() == {target}
             target, before = before, target
     assert load.failures == []
 
@@ -233,7 +257,8 @@ def test_state_of_a_crash_is_healed_by_up(up: Stack, point: str) -> None:
         serving.desired.save(moves.switch(serving.desired.load()), "traffic to v2")
     up.up()
     expected = "v2" if point == "switched" else "v1"
-    assert up.version() == expected == up.champion() and up.models() == {expected}
+    assert up.version() == expected == up.champion()
+    assert up.models() == {expected}
     assert serving.desired.load().running == (expected,)
 
 
@@ -241,12 +266,15 @@ def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
     up.release("v1")
     serving = up.serving
     with Load(up.settings) as load:
-        for name in serving.servers.names("v1"):
+        for name, socket in zip(serving.servers.names("v1"), serving.servers.sockets("v1"), strict=True):
             pid = serving.supervisor.state(name).pid
             os.kill(pid, signal.SIGKILL)
             assert wait_until(lambda: serving.supervisor.state(name).pid not in (0, pid), 10, 0.05)  # noqa: B023
+            assert wait_ready(socket, 30)
+            time.sleep(2.5)  # two health checks: until then the edge may still take the dead one for well
             serving.edge.wait_healthy("v1", 2, 30)
-    assert load.failures == [] and len(load.answers) > 100
+    assert load.failures == []
+    assert len(load.answers) > 100
 
 
 def test_killed_edge_comes_back_with_the_live_version(up: Stack) -> None:
@@ -266,7 +294,8 @@ def test_everything_killed_is_restored_by_up(up: Stack) -> None:
     os.kill(int(supervisor.pid_file.read_text()), signal.SIGKILL)
     assert up.version() == "v1", "what runs goes on answering without its supervisor"
     up.up()
-    assert up.version() == "v1" and up.models() == {"v1"}
+    assert up.version() == "v1"
+    assert up.models() == {"v1"}
     assert not any(processes.is_alive(pid) for pid in old)
 
 
@@ -287,9 +316,11 @@ def test_port_of_somebody_else_is_named_with_its_holder(tmp_path: Path, built: P
         port = getattr(settings, which)
         with pytest.raises(ServerError) as caught:
             stack.up(settings)
-        assert f"port {port}" in str(caught.value) and str(holder.pid) in str(caught.value)
+        assert f"port {port}" in str(caught.value)
+        assert str(holder.pid) in str(caught.value)
         assert f"GREENLIGHT_{which.upper()}" in str(caught.value)
-        assert not Serving(open_project(settings)).supervisor.is_up() and processes.is_alive(holder.pid)
+        assert not Serving(open_project(settings)).supervisor.is_up()
+        assert processes.is_alive(holder.pid)
         holder.kill()
 
 
@@ -301,7 +332,8 @@ def test_preflight_names_every_budget_that_is_broken(built: Path) -> None:
     report = preflight(settings, folder, tight)
     assert not report.passed
     assert {c.name for c in report.checks if not c.passed} == {"start_s", "p99_ms", "memory_mb"}
-    assert "memory_mb is" in report.summary() and "allowed 1.0" in report.summary()
+    assert "memory_mb is" in report.summary()
+    assert "allowed 1.0" in report.summary()
     assert report.to_json()["checks"][1] == {
         "name": "golden_rows_wrong", "value": 0, "limit": 0, "passed": True, "detail": ""
     }  # fmt: skip
@@ -313,7 +345,12 @@ def test_preflight_names_every_budget_that_is_broken(built: Path) -> None:
         ("predict.py", "strict=True", "strict=False", "wrong_requests_not_refused"),
         ("scorer.py", "self.unseen.get(name, 0) + count", "0", "unseen_categories_missed"),
         ("predict.py", '"probability": p', '"probability": p + 1e-9', "golden_rows_wrong"),
-        ("problems.py", '"field": ".".join(str(n) for n in names) or "body"', '"field": "x"', "wrong_requests_not_refused"),
+        (
+            "problems.py",
+            '"field": ".".join(str(n) for n in names) or "body"',
+            '"field": "x"',
+            "wrong_requests_not_refused",
+        ),
     ],
 )
 def test_preflight_catches_a_service_that_was_broken(

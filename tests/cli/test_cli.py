@@ -1,0 +1,429 @@
+"""The command line over a real repository: answers, errors, exit statuses, and what reaches which stream."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from greenlight.adapters.git import Repository
+from greenlight.adapters.prefect_runs import LogLine
+from greenlight.adapters.registry import Registry
+from greenlight.cli import complete
+from greenlight.cli.app import app
+from greenlight.cli.retrain import Teller
+from greenlight.cli.terminal import Group
+from greenlight.cli.views import reproduce_views, runs_view, status_view
+from greenlight.core.verdict import Check, Verdict
+from greenlight.errors import PreflightFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "reproduce", "rollback", "doctor")
+METRICS = {"roc_auc": 0.735, "average_precision": 0.51, "log_loss": 0.54, "calibration_error": 0.031}
+
+
+def git(root: Path, *args: str, stdin: str = "") -> str:
+    done = subprocess.run(["git", *args], cwd=root, input=stdin, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def record(root: Path, name: str, outcome: str, created: str, verdict: Verdict) -> str:
+    """Save a run as the retrain does: a commit with its reports, under a ref below refs/exps."""
+    as_of = name.rsplit("-", 1)[0]
+    facts = {
+        "name": name,
+        "created": created,
+        "as_of": as_of,
+        "outcome": outcome,
+        "reason": verdict.summary(),
+        "champion": {"version": "", "run": ""},
+        "code": {"commit": "0" * 40, "uncommitted_changes": True},
+        "device": {"kind": "cpu", "name": "x86_64"},
+        "environment": {"python": "3.11.7", "libraries": {"xgboost": "3.2.0"}},
+        "stages": [{"stage": "train", "executed": True, "seconds": 4.25, "summary": "312 rounds"}],
+        "trigger": "command line",
+    }
+    files = {
+        "reports/run.json": json.dumps(facts),
+        "reports/metrics.json": json.dumps({"candidate": METRICS}),
+        "reports/verdict.json": verdict.text(),
+        "params.yaml": (ROOT / "params.yaml").read_text(),
+    }
+    base = git(root, "rev-parse", "HEAD")
+    index = {"GIT_INDEX_FILE": str(root / ".git" / "index-of-run")}
+    subprocess.run(["git", "read-tree", base], cwd=root, env=os.environ | index, check=True)
+    for path, text in files.items():
+        blob = git(root, "hash-object", "-w", "--stdin", stdin=text)
+        entry = f"100644,{blob},{path}"
+        command = ["git", "update-index", "--add", "--cacheinfo", entry]
+        subprocess.run(command, cwd=root, env=os.environ | index, check=True)
+    tree = subprocess.run(
+        ["git", "write-tree"], cwd=root, env=os.environ | index, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    commit = git(root, "commit-tree", tree, "-p", base, "-m", f"run {name}: {outcome}")
+    git(root, "update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
+    return commit
+
+
+@pytest.fixture(scope="module")
+def recorded(isolate: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a promoted run that is v1, and one that the gates kept out."""
+    root = tmp_path_factory.mktemp("cli") / "repo"
+    root.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy2(ROOT / name, root / name)
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "Start")
+    yes = Verdict("promote", (Check("min_roc_auc", "Good enough?", True, 0.735, 0.6, explanation="It is."),))
+    no = Verdict("reject", (Check("min_roc_auc", "Good enough?", False, 0.55, 0.6, explanation="0.55 is below 0.6."),))
+    first = record(root, "2013-07-0a1b2c", "Promoted", "2026-11-01T02:00:00+00:00", yes)
+    record(root, "2013-08-3d4e5f", "KeptChampion", "2026-12-01T02:00:00+00:00", no)
+    Registry(Repository(root), "flight_delay").register(first, "2013-07-0a1b2c")
+    return root
+
+
+@pytest.fixture
+def greenlight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Run a command in a folder; what it keeps goes to a home of its own."""
+
+    def run(folder: Path, *args: str, **settings: str) -> Result:
+        monkeypatch.chdir(folder)
+        for name, value in ({"HOME": str(tmp_path / "work")} | settings).items():
+            monkeypatch.setenv(f"GREENLIGHT_{name}", value)
+        return CliRunner().invoke(app, args)
+
+    return run
+
+
+def rendered(renderable: Any, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(renderable)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+def refused(result: Result, status: int = 2) -> str:
+    """What an error says: on stderr alone, with what comes next, and without a traceback."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr
+    return result.stderr
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """What makes ``greenlight --help`` and shell completion quick."""
+    code = (
+        "import sys; sys.argv = ['greenlight', '--help']\n"
+        "from greenlight.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'prefect', 'dvc', 'polars', 'numpy', 'xgboost', 'bentoml', 'httpx', 'pydantic', 'great_expectations'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stderr.strip() == "[]"
+    assert all(f" {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_shows_how_to_call_it(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert re.search(rf"^\s+greenlight {command}", result.stdout, re.MULTILINE)
+
+
+def test_runs_as_json_are_the_list_alone(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    result = greenlight(recorded, "runs", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert [(run["name"], run["outcome"], run["version"]) for run in found] == [
+        ("2013-08-3d4e5f", "KeptChampion", ""),
+        ("2013-07-0a1b2c", "Promoted", "v1"),
+    ]
+    assert found[0]["as_of"] == "2013-08"
+    assert found[0]["metrics"] == METRICS
+    assert {"name", "created", "as_of", "outcome", "version", "metrics"} <= set(found[0])
+    assert len(json.loads(greenlight(recorded, "runs", "--json", "-n", "1").stdout)) == 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_of_runs_fits_and_cuts_no_name(recorded: Path, greenlight: Callable[..., Result], width: int) -> None:
+    found = json.loads(greenlight(recorded, "runs", "--json").stdout)
+    lines = rendered(runs_view(found, width), width)
+    assert max(map(len, lines)) <= width
+    assert all(any(run["name"] in line and run["outcome"] in line for line in lines) for run in found)
+    assert "0.7350" in "".join(lines)
+    assert ("0.0310" in "".join(lines)) == (width == 120)
+
+
+def test_no_runs_yet_is_said_and_not_an_error(
+    tmp_path: Path, greenlight: Callable[..., Result], recorded: Path
+) -> None:
+    fresh = tmp_path / "fresh"
+    subprocess.run(["git", "clone", "-q", "--no-tags", str(recorded), str(fresh)], check=True)
+    result = greenlight(fresh, "runs")
+    assert result.exit_code == 0
+    assert "greenlight retrain" in result.stdout
+    assert json.loads(greenlight(fresh, "runs", "--json").stdout) == []
+
+
+def test_show_takes_a_name_its_beginning_or_a_version(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    shown = [
+        json.loads(greenlight(recorded, "show", name, "--json").stdout) for name in ("v1", "2013-07", "2013-07-0a1b2c")
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    assert shown[0]["verdict"]["decision"] == "promote"
+    assert shown[0]["params"]["dataset"] == "flight_delay"
+
+
+def test_show_gives_the_reasons_with_value_and_limit(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    text = greenlight(recorded, "show", "2013-08").stdout
+    for part in ("KeptChampion", "min_roc_auc", "0.5500", "0.6000", "0.55 is below 0.6.", "312 rounds", "3.2.0"):
+        assert part in text
+
+
+def test_an_unknown_run_is_refused_with_what_comes_next(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    for command in ("show", "reproduce"):
+        said = refused(greenlight(recorded, command, "nope", "--json"))
+        assert "no run nope" in said
+        assert "next:  greenlight runs" in said
+
+
+def test_an_unknown_version_is_refused_and_the_known_ones_named(
+    recorded: Path, greenlight: Callable[..., Result]
+) -> None:
+    assert "v1" in refused(greenlight(recorded, "rollback", "--to", "v9"))
+    refused(greenlight(recorded, "rollback", "--to", "v1", "--to-run", "2013-07-0a1b2c"))
+
+
+def test_status_of_a_stack_that_is_down(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    found = json.loads(greenlight(recorded, "status", "--json", EDGE_PORT="9123").stdout)
+    assert found["live"]["version"] == ""
+    assert found["urls"]["predict"].startswith("http://127.0.0.1:9123/")
+    assert {"edge", "predict", "docs", "prefect"} <= set(found["urls"])
+    assert "greenlight up" in greenlight(recorded, "status").stdout
+
+
+def test_status_names_what_is_live_and_what_is_down() -> None:
+    status = {
+        "up": False,
+        "live": {"version": "v2", "run": "2013-08-3d4e5f", "since": "2026-12-01T02:00:00+00:00"},
+        "urls": {"edge": "http://127.0.0.1:8700"},
+        "processes": [
+            {"name": "edge", "state": "active", "pid": 7},
+            {"name": "prefect-server", "state": "stopped", "pid": 0},
+        ],
+        "history": [{"version": "v1"}, {"version": "v2"}],
+    }
+    text = "\n".join(rendered(status_view(status), 80))
+    assert "v2 (run 2013-08-3d4e5f since" in text
+    assert "prefect-server (stopped)" in text
+    assert "v1 -> v2" in text
+
+
+def test_a_reproduction_shows_which_output_differs() -> None:
+    outputs = [
+        {"stage": "train", "path": "data/model", "recorded": "a" * 32, "reproduced": "a" * 32, "same": True},
+        {"stage": "gate", "path": "reports/verdict.json", "recorded": "b" * 32, "reproduced": "c" * 32, "same": False},
+    ]
+    report = {
+        "run": "r",
+        "verdict": "different",
+        "explanation": "1 of 2 outputs differ",
+        "outputs": outputs,
+        "seconds": 61.2,
+    }
+    lines = [line for part in reproduce_views(report) for line in rendered(part, 80)]
+    assert lines[0].startswith("different: r, 1 of 2 outputs differ")
+    assert next(line for line in lines if "reports/verdict.json" in line).rstrip().endswith("different")
+
+
+@pytest.mark.parametrize("command", [("runs",), ("retrain",), ("show", "v1"), ("status",)])
+def test_a_misspelt_key_of_params_is_named(
+    command: tuple[str, ...], recorded: Path, tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    root = tmp_path / "misspelt"
+    subprocess.run(["git", "clone", "-q", str(recorded), str(root)], check=True)
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("window_months:", "window_month:"))
+    said = refused(greenlight(root, *command))
+    assert "data.window_month: unknown key, did you mean window_months?" in said
+    assert "params.yaml" in said
+
+
+def test_a_misspelt_setting_is_named(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    assert "GREENLIGHT_EGDE_PORT" in refused(greenlight(recorded, "runs", EGDE_PORT="9000"))
+
+
+def test_outside_a_git_repository_it_says_how_to_make_one(tmp_path: Path, greenlight: Callable[..., Result]) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy2(ROOT / name, tmp_path / "cwd" / name)
+    assert "git init" in refused(greenlight(tmp_path / "cwd", "runs"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--as-of", "August"), "August"),
+        (("--as-of", "2031-01"), "2031-01"),
+        (("--device", "gpu"), "gpu"),
+    ],
+)
+def test_a_mistake_of_a_retrain_is_found_before_anything_starts(
+    options: tuple[str, ...], said: str, checkout: Path, tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    assert said in refused(greenlight(checkout, "retrain", *options))
+    assert not (tmp_path / "work").exists()
+
+
+def failing(error: BaseException) -> typer.Typer:
+    """An application whose only command raises."""
+    failing_app = typer.Typer(cls=Group, pretty_exceptions_enable=False)
+
+    @failing_app.command()
+    def work() -> None:
+        raise error
+
+    @failing_app.callback()
+    def root() -> None:
+        """A group of commands."""
+
+    return failing_app
+
+
+def test_an_error_of_ours_is_one_message_and_its_status(tmp_path: Path) -> None:
+    error = PreflightFailed("p99 is 300 ms, at most 250", where="bento v2", todo="raise preflight.max_p99_ms [sic]")
+    result = CliRunner().invoke(failing(error), ["work"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: p99 is 300 ms, at most 250",
+        "  where: bento v2",
+        "  next:  raise preflight.max_p99_ms [sic]",
+    ]
+
+
+def test_a_bug_is_one_line_and_a_log(recorded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(recorded)
+    monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path / "work"))
+    result = CliRunner().invoke(failing(ZeroDivisionError("by zero\nsecond line")), ["work"])
+    log = tmp_path / "work" / "logs" / "cli.log"
+    assert result.exit_code == 1
+    assert "error: ZeroDivisionError: by zero" in result.stderr
+    assert "second line" not in result.stderr
+    assert str(log) in result.stderr
+    assert "Traceback" in log.read_text()
+
+
+def test_ctrl_c_is_no_bug() -> None:
+    result = CliRunner().invoke(failing(KeyboardInterrupt()), ["work"])
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+
+
+def test_what_tools_print_does_not_reach_the_answer() -> None:
+    """DVC and others print to stdout, some of them from processes of their own."""
+    code = (
+        "import os, subprocess\n"
+        "from greenlight.cli.terminal import answer_only, emit\n"
+        "with answer_only():\n"
+        "    print('chatter'); os.write(1, b'raw\\n'); subprocess.run(['echo', 'child'])\n"
+        "emit({'answer': 1})"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert json.loads(done.stdout) == {"answer": 1}
+    assert {"chatter", "raw", "child"} <= set(done.stderr.split())
+
+
+def test_a_closed_pipe_is_no_error(recorded: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = f"{sys.executable} -m greenlight.cli runs --json | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=recorded, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "[\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_following_tells_what_the_run_says_and_not_what_prefect_says(capsys: pytest.CaptureFixture[str]) -> None:
+    doing: list[str] = []
+    teller = Teller(doing.append)
+
+    def say(message: str, stage: str = "", level: int = 20, logger: str = "prefect.task_runs") -> None:
+        teller.on_log(LogLine("2026-11-01T02:00:00Z", level, logger, stage, message))
+
+    say("Beginning flow run 'x' for flow 'retrain'", logger="prefect.flow_runs")
+    say("Finished in state Completed()", "train")
+    say("Worker 'w' submitting", logger="prefect.flow_runs.worker")
+    say("train: 312 rounds (4.2 s)", "train")
+    say("registered v1", "register")
+    say("no worker", level=40, logger="prefect.flow_runs.worker")
+    teller.on_state("AwaitingConcurrencySlot")
+    lines = [line.split("  ", 1)[1].strip() for line in capsys.readouterr().err.splitlines()]
+    assert lines[:3] == ["0:00  train: 312 rounds (4.2 s)", "0:00  register: registered v1", "0:00  no worker"]
+    assert "waits for its turn" in lines[3]
+
+
+def test_names_are_completed_from_git(recorded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(recorded)
+    assert complete.versions("v") == ["v1"]
+    assert complete.runs("2013-08") == ["2013-08-3d4e5f"]
+    assert set(complete.runs_and_versions("")) == {"v1", "2013-07-0a1b2c", "2013-08-3d4e5f"}
+    monkeypatch.chdir(tmp_path)
+    assert complete.runs_and_versions("") == []
+
+
+def checks(result: Result) -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+
+
+def test_doctor_finds_a_healthy_checkout_healthy(checkout: Path, greenlight: Callable[..., Result]) -> None:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        ports = {"EDGE_PORT": str(one.getsockname()[1]), "PREFECT_PORT": str(two.getsockname()[1])}
+    result = greenlight(checkout, "doctor", "--json", **ports)
+    found = checks(result)
+    bad = [check for check in found.values() if check["state"] == "fail" and check["name"] != "packages"]
+    assert bad == []
+    assert {"python", "packages", "git", "git identity", "dvc remote", "envoy", "device", "disk", "stack"} <= set(found)
+
+
+def test_doctor_names_the_stranger_on_a_port_and_the_package_that_is_missing(
+    checkout: Path, greenlight: Callable[..., Result]
+) -> None:
+    (checkout / "requirements" / "all.txt").write_text("no-such-package==1.0 \\\n    --hash=sha256:00\n")
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        result = greenlight(checkout, "doctor", "--json", EDGE_PORT=str(port))
+    found = checks(result)
+    assert result.exit_code == 1
+    taken = found[f"port {port} (edge)"]
+    assert taken["state"] == "fail"
+    assert str(os.getpid()) in taken["found"]
+    assert "GREENLIGHT_EDGE_PORT" in taken["todo"]
+    assert "no-such-package 1.0" in found["packages"]["found"]
+
+
+def test_doctor_goes_on_where_one_thing_is_broken(tmp_path: Path, greenlight: Callable[..., Result]) -> None:
+    result = greenlight(tmp_path / "cwd", "doctor", "--json")
+    found = checks(result)
+    assert result.exit_code == 1
+    assert found["git"]["state"] == "fail"
+    assert found["params.yaml"]["state"] == "fail"
+    assert found["disk"]["state"] in ("ok", "warn")
