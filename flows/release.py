@@ -20,9 +20,7 @@ def release(version: str) -> State:
     What a red state means: `Failed` before the switch changed nothing for users (the message names the check that said
     no); after the switch the new version serves, and running the release again finishes what is left.
 
-    Parameters
-    ----------
-    version
-        Such as v3; `greenlight runs` lists them.
+    Args:
+        version: Such as v3; `greenlight runs` lists them.
     """
     return ends.released(tasks.release(version))

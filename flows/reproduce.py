@@ -16,9 +16,7 @@ def reproduce(run: str) -> State:
     The snapshot comes from the DVC remote, never from the source. Ends as `Identical` or `Equivalent` (green) or
     `Different` (red: the artifact "reproduction" names the first output that differs).
 
-    Parameters
-    ----------
-    run
-        A run's name or a version; `greenlight runs` lists them.
+    Args:
+        run: A run's name or a version; `greenlight runs` lists them.
     """
     return ends.reproduced(tasks.reproduce(run))

@@ -37,12 +37,9 @@ def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = ""
     - `Failed`: something broke that is no verdict (disk, remote, a bug). The message says what, where and what next.
       Running it again is always safe.
 
-    Parameters
-    ----------
-    as_of
-        The month held out to judge the candidate on, such as 2013-08, or "next": the one after the champion's.
-    device
-        Where to train: "auto" takes a GPU if there is one, "cpu", "cuda"; empty takes params.yaml's.
+    Args:
+        as_of: The month held out to judge the candidate on, such as 2013-08, or "next": the one after the champion's.
+        device: Where to train: "auto" takes a GPU if there is one, "cpu", "cuda"; empty takes params.yaml's.
     """
     plan = tasks.plan(as_of, device)
     if plan.nothing_new:

@@ -19,12 +19,9 @@ def rollback(to: str = "", to_run: str = "") -> State:
     What a red state means: `Failed`: nothing changed for users; the message says why (no such version, a preflight that
     said no) and what to do.
 
-    Parameters
-    ----------
-    to
-        A version, such as v1; empty for the one that served before.
-    to_run
-        A run's name instead of a version.
+    Args:
+        to: A version, such as v1; empty for the one that served before.
+        to_run: A run's name instead of a version.
     """
     return ends.released(tasks.rollback(to, to_run))
 

@@ -46,7 +46,7 @@ RETRIED: dict[str, Any] = {
 }
 
 
-@task(name="plan", **PLAIN)
+@task(name="plan", task_run_name="plan", **PLAIN)
 def plan(as_of: str, device: str) -> Plan:
     """Resolve month, champion and device; find every mistake before any work."""
     found = make_plan(open_project(), as_of=as_of, device=device)
@@ -57,7 +57,7 @@ def plan(as_of: str, device: str) -> Plan:
     return found
 
 
-@task(name="workspace", **RETRIED)
+@task(name="workspace", task_run_name="workspace", **RETRIED)
 def workspace(plan: Plan) -> Run:
     """Clone the repository at its commit and lay out what the stages read."""
     run = retrain.begin(open_project(), plan)
@@ -71,7 +71,7 @@ def stage(run: Run, name: str) -> None:
     get_run_logger().info("%s", run.stage(name))
 
 
-@task(name="validate", **RETRIED)
+@task(name="validate", task_run_name="validate", **RETRIED)
 def validate(run: Run) -> ContractReport:
     """Check the snapshot against the contract."""
     log = get_run_logger()
@@ -83,7 +83,7 @@ def validate(run: Run) -> ContractReport:
     return report
 
 
-@task(name="gate", **RETRIED)
+@task(name="gate", task_run_name="gate", **RETRIED)
 def gate(run: Run) -> Verdict:
     """Judge the candidate."""
     log = get_run_logger()
@@ -94,7 +94,7 @@ def gate(run: Run) -> Verdict:
     return verdict
 
 
-@task(name="record", **RETRIED)
+@task(name="record", task_run_name="record", **RETRIED)
 def record(run: Run, outcome: str, why: ContractReport | Verdict) -> str:
     """Push the data, then save the run as an experiment."""
     commit = run.record(outcome, why, started_by())
@@ -102,7 +102,7 @@ def record(run: Run, outcome: str, why: ContractReport | Verdict) -> str:
     return commit
 
 
-@task(name="register", **PLAIN)
+@task(name="register", task_run_name="register", **PLAIN)
 def register(run: Run, commit: str) -> Version:
     """Give the run its version."""
     version = run.register(commit)
@@ -110,13 +110,13 @@ def register(run: Run, commit: str) -> Version:
     return version
 
 
-@task(name="build", **PLAIN)
+@task(name="build", task_run_name="build", **PLAIN)
 def build(run: Run, version: Version) -> None:
     """Build the version's bento."""
     get_run_logger().info("%s", run.build(version))
 
 
-@task(name="release", **PLAIN)
+@task(name="release", task_run_name="release", **PLAIN)
 def release(version: str) -> ReleaseReport:
     """Preflight, start, switch, assign, drain."""
     log = get_run_logger()
@@ -125,7 +125,7 @@ def release(version: str) -> ReleaseReport:
     return report
 
 
-@task(name="rollback", **PLAIN)
+@task(name="rollback", task_run_name="rollback", **PLAIN)
 def rollback(to: str, to_run: str) -> ReleaseReport:
     """Release an earlier version."""
     log = get_run_logger()
@@ -134,7 +134,7 @@ def rollback(to: str, to_run: str) -> ReleaseReport:
     return report
 
 
-@task(name="reproduce", **PLAIN)
+@task(name="reproduce", task_run_name="reproduce", **PLAIN)
 def reproduce(run: str) -> ReproduceReport:
     """Execute a run again and compare."""
     report = reproductions.reproduce(open_project(), run, log=get_run_logger().info)

@@ -40,6 +40,10 @@ class DeviceInfo:
         """Plain JSON values."""
         return asdict(self)
 
+    def describe(self) -> str:
+        """Kind, name and, where it was chosen and not demanded, why."""
+        return f"{self.kind} ({self.name})" + (f": {self.reason}" if self.reason else "")
+
 
 @dataclass(frozen=True)
 class _Probe:

@@ -48,7 +48,7 @@ class Plan:
         against = f"champion {self.champion.name}" if self.champion else "no champion yet"
         return (
             f"train {months.train[0]} to {months.train[-1]}, stop on {months.stop}, hold out {months.holdout}; "
-            f"{against}; device {self.device.name}"
+            f"{against}; device {self.device.describe()}"
         )
 
 

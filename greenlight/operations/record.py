@@ -39,12 +39,20 @@ def describe(
     }
 
 
-def record(
-    project: Project, workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], stages: Sequence[str]
-) -> str:
+def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], *, last: str) -> str:
     """Make the run findable and reproducible by name; returns its commit.
 
     The order makes it safe to break off anywhere: nothing names what is not in the remote yet.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    pipeline : Pipeline
+    facts : dict
+        Content of ``reports/run.json``.
+    last : str
+        The last stage that was brought up to date. DVC commits the stages it is given once more before it saves; their
+        outputs are already committed, so one is enough, and six cost two seconds.
 
     Raises
     ------
@@ -59,7 +67,7 @@ def record(
     pipeline.push()
     message = f"run {workspace.run}: {facts['outcome']}"
     files = [*_uncached(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
-    commit = pipeline.save(workspace.run, stages=stages, files=files, message=message)
+    commit = pipeline.save(workspace.run, stages=[last], files=files, message=message)
     workspace.repository.push_ref(ref_of(workspace.repository.refs(REFS), workspace.run))
     return commit
 

@@ -70,8 +70,7 @@ class Run:
             facts = records.describe(
                 self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages
             )
-            stages = [done.stage for done in self.stages]
-            return records.record(self.project, self.workspace, self.pipeline, facts | dict(started_by), stages)
+            return records.record(self.workspace, self.pipeline, facts | dict(started_by), last=self.stages[-1].stage)
 
     def register(self, commit: str) -> Version:
         """Give the run its version."""
