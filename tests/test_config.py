@@ -84,12 +84,12 @@ def test_booster_may_not_override_what_greenlight_sets(write) -> None:
 
 def test_wrong_and_unknown_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENLIGHT_EDGE_PORT", "99999")
-    with pytest.raises(ConfigError, match="GREENLIGHT_EDGE_PORT.*99999"):
+    with pytest.raises(ConfigError, match=r"GREENLIGHT_EDGE_PORT.*99999"):
         Settings.load()
 
     monkeypatch.setenv("GREENLIGHT_EDGE_PORT", "8701")
     monkeypatch.setenv("GREENLIGHT_EGDE_PORT", "8702")
-    with pytest.raises(ConfigError, match="GREENLIGHT_EGDE_PORT.*GREENLIGHT_EDGE_PORT"):
+    with pytest.raises(ConfigError, match=r"GREENLIGHT_EGDE_PORT.*GREENLIGHT_EDGE_PORT"):
         Settings.load()
 
 

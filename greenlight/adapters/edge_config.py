@@ -128,6 +128,21 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
         "lb_policy": "LEAST_REQUEST",
         # With the threshold on, Envoy would send requests to processes that it knows to be dead.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # A process that died has the fewest requests under way, so it would be preferred until the health checks notice:
+        # the first connection that fails takes it out for a second, unless it is the only one.
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "enforcing_success_rate": 0,
+            "enforcing_local_origin_success_rate": 0,
+            "base_ejection_time": "1s",
+            "max_ejection_time": "2s",
+            "interval": "0.5s",
+            "max_ejection_percent": 50,
+        },
         "circuit_breakers": {"thresholds": [{"max_connections": 1024, "max_requests": 1024, "max_retries": 64}]},
         "health_checks": [
             {
@@ -172,7 +187,7 @@ def _to_version(version: str, match: dict[str, Any]) -> dict[str, Any]:
                         },
                     }
                 ],
-                "host_selection_retry_max_attempts": 3,
+                "host_selection_retry_max_attempts": 10,
             },
         },
     }

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -134,6 +135,7 @@ class Supervisor:
 
     def _spawn(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         self.logs.mkdir(parents=True, exist_ok=True)
+        runtime_dir(self.home)
         config = self.runtime / "circus.ini"
         config.write_text(
             "[circus]\n"
@@ -207,6 +209,8 @@ class Supervisor:
         if pid and self._ask("quit", waiting=False, timeout_s=CALL_TIMEOUT_S) is not None:
             wait_until(lambda: not processes.is_alive(pid), grace_s, 0.05)
         self.end_leftovers()
+        if self.home not in self.runtime.parents:
+            shutil.rmtree(self.runtime, ignore_errors=True)
 
     def end_leftovers(self) -> int:
         """End what a supervisor that is gone has left, and its sockets; returns how many processes there were."""

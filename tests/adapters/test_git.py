@@ -83,7 +83,7 @@ def test_a_repository_without_a_commit_is_named(tmp_path: Path) -> None:
 
 
 def test_git_errors_carry_what_git_said(repository: Repository) -> None:
-    with pytest.raises(GitError, match="pathspec|did not match"):
+    with pytest.raises(GitError, match=r"pathspec|did not match"):
         repository.run("checkout", "no-such-branch")
 
 
