@@ -55,7 +55,7 @@ bench-retrain: setup ## retrain against a bare script, in one run
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.retrain
 
 bench-serving: setup ## the served bento against stock `bentoml serve`, and rollback under load
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.serving
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/serving.py
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

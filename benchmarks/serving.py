@@ -9,6 +9,7 @@ Contenders, all with the same model, features and row type:
   nothing installed beside its own dependencies, which means uvicorn with asyncio and h11
 - the same with uvloop and httptools installed, which uvicorn then takes by itself
 - the same with a worker per core
+- ``stock bentoml serve, our bento``: our bento under BentoML's defaults and its own dependencies only
 - ``bentoml serve, our bento``: our bento under BentoML's defaults, uvloop and httptools installed
 - ``greenlight``: our bento as `greenlight up` serves it, through the edge
 """
@@ -48,10 +49,11 @@ from greenlight.operations.serving import Serving  # noqa: E402
 from greenlight.wiring import open_project  # noqa: E402
 
 RESULT = HERE / "results" / "serving.json"
-STOCK, FASTER, PER_CORE, SAME_BENTO, OURS = (
+STOCK, FASTER, PER_CORE, SAME_STOCK, SAME_BENTO, OURS = (
     "stock bentoml serve",
     "the same with uvloop and httptools",
     "the same with a worker per core",
+    "stock bentoml serve, our bento",
     "bentoml serve, our bento",
     "greenlight",
 )
@@ -88,8 +90,10 @@ def measure(settings: Settings, body: Path, args: argparse.Namespace) -> dict[st
         ports[STOCK] = stack.enter_context(bentoml_serve(stock, sources, 1, bare=True))
         ports[FASTER] = stack.enter_context(bentoml_serve(stock, sources, 1))
         ports[PER_CORE] = stack.enter_context(bentoml_serve(stock, sources, os.cpu_count() or 1))
+        ports[SAME_STOCK] = stack.enter_context(bentoml_serve((str(same),), sources, 1, bare=True))
         ports[SAME_BENTO] = stack.enter_context(bentoml_serve((str(same),), sources, 1))
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in (STOCK, FASTER, PER_CORE, SAME_BENTO, OURS)}
+        contenders = (STOCK, FASTER, PER_CORE, SAME_STOCK, SAME_BENTO, OURS)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
         for port, _ in ports.values():  # the first requests pay for caches
             run_load(port, body, args.connections, 1.0)
         for _ in range(args.rounds):

@@ -184,7 +184,7 @@ class Params(Section):
             The file is missing, is not YAML, or breaks any rule; all mistakes in one message.
         """
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoKeyTwice)
         except FileNotFoundError:
             raise ConfigError("params.yaml is missing", where=str(path), todo="restore it with git") from None
         except (yaml.YAMLError, UnicodeDecodeError) as exc:
@@ -289,6 +289,17 @@ class Settings(BaseSettings):
 # Set by Greenlight for the processes that it starts; not for people.
 STAGE_REPORT_FILE = "GREENLIGHT_STAGE_REPORT_FILE"
 INTERNAL = frozenset({STAGE_REPORT_FILE})
+
+
+class _NoKeyTwice(yaml.SafeLoader):
+    """YAML's last of two equal keys wins silently; a limit that was corrected in one place would not count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value} is there twice")
+        return super().construct_mapping(node, deep)
 
 
 def share_cores() -> None:

@@ -7,7 +7,9 @@ imports. One :class:`Pipeline` per workspace; DVC allows one writer per folder.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -20,12 +22,14 @@ from typing import Any
 import yaml
 
 from greenlight import errors
+from greenlight.adapters.dvc_errors import Listener, translate
 from greenlight.config import STAGE_REPORT_FILE
 from greenlight.errors import DvcError, GreenlightError, StageFailed
 
 CACHE_TYPES = "reflink,hardlink,symlink,copy"
 DEFAULT_REMOTE_URL = "../.greenlight/remote"
 LOCK = "dvc.lock"
+NEARLY_FULL = 50e6  # bytes; what one stage writes, and what its libraries say of a full disk is hard to understand
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,20 @@ class Pipeline:
             No default remote is configured: a run could not be brought back on another machine.
         """
         from dvc.config import Config, merge
+        from dvc.config_schema import RelPath
 
         name, url = remote(checkout)
         today = Config(dvc_dir=str(checkout / ".dvc"))
-        with Config(dvc_dir=str(self.root / ".dvc")).edit("local", validate=False) as local:
+        config = Config(dvc_dir=str(self.root / ".dvc"))
+        with self._translated("config"), config.edit("local", validate=False) as local:
             # A clone of an old commit must use today's remotes and credentials, not those of its time.
             for level in ("repo", "local"):
                 merge(local, today.load_one(level))
-            merge(local, {"core": {"remote": name}, "cache": {"dir": str(cache), "type": CACHE_TYPES}})
+            # Written relative to the workspace: DVC writes ASCII only, and the folder above may be called anything.
+            merge(local, {"core": {"remote": name}, "cache": {"dir": RelPath(cache), "type": CACHE_TYPES}})
             if "://" not in url:
                 shipped = os.path.normpath(checkout / ".dvc" / DEFAULT_REMOTE_URL)
-                merge(local, {"remote": {name: {"url": str(remote_home) if url == shipped else url}}})
+                merge(local, {"remote": {name: {"url": RelPath(remote_home if url == shipped else url)}}})
 
     def run_stage(self, stage: str, *, force: bool = False) -> StageRun:
         """Bring one stage up to date, from the cache where nothing it depends on changed.
@@ -184,14 +191,15 @@ class Pipeline:
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
         before = os.getcwd()
+        heard: list[BaseException] = []
         try:
-            with _venv_first(), _quiet():
+            with _venv_first(), _quiet(heard):
                 os.chdir(self.root)  # DVC resolves targets against the working directory
                 yield
         except GreenlightError:
             raise
         except Exception as exc:
-            raise translate(exc, doing, self.root) from exc
+            raise translate(exc, doing, self.root, heard) from exc
         finally:
             os.chdir(before)
 
@@ -202,7 +210,7 @@ def remote(checkout: Path) -> tuple[str, str]:
     Raises
     ------
     DvcError
-        There is none, or the folder is no DVC repository.
+        There is none, DVC cannot talk to its kind, or the folder is no DVC repository.
     """
     from dvc.config import Config
 
@@ -217,7 +225,24 @@ def remote(checkout: Path) -> tuple[str, str]:
             todo="dvc remote add --default local ../.greenlight/remote (a folder), or an s3:// address",
         )
     url = str(config["remote"][name].get("url", ""))
-    return name, url if "://" in url else os.path.normpath(checkout / ".dvc" / url)
+    if "://" not in url:
+        return name, os.path.normpath(checkout / ".dvc" / url)
+    _require_driver(url)
+    return name, url
+
+
+def _require_driver(url: str) -> None:
+    """Find out now that DVC cannot talk to this kind of remote, not at the push that ends a run."""
+    from dvc.fs import get_fs_cls
+
+    try:
+        get_fs_cls({"url": url})
+    except ImportError as exc:
+        raise DvcError(
+            f"the DVC remote cannot be used: {exc}",
+            where=url,
+            todo="add it to pyproject.toml and to the lock (make lock, make setup), or use another remote",
+        ) from exc
 
 
 def lock_hashes(lock: bytes | None) -> dict[str, dict[str, str]]:
@@ -229,30 +254,6 @@ def lock_hashes(lock: bytes | None) -> dict[str, dict[str, str]]:
     return {name: {out["path"]: out.get("md5", "") for out in body.get("outs", [])} for name, body in stages.items()}
 
 
-def translate(exc: Exception, doing: str, where: Path) -> DvcError:
-    """DVC's many exceptions as one of ours: what, where, what next."""
-    chain = [exc]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)  # type: ignore[arg-type]
-    text = next((str(e) for e in chain if str(e)), type(exc).__name__)
-    todo = "see the message above; nothing was recorded"
-    for error in chain:
-        if isinstance(error, OSError) and error.errno == 28:
-            text, todo = f"the disk is full: {error}", "free space (df -h), then run again: nothing was recorded"
-        elif isinstance(error, PermissionError):
-            text, todo = f"not allowed: {error}", "check the rights of the folder named, then run again"
-    names = {type(error).__name__ for error in chain}
-    if names & {"LockError"}:
-        todo = "another DVC command works in this folder; wait for it"
-    elif names & {"NoRemoteError"}:
-        todo = "dvc remote add --default local ../.greenlight/remote"
-    elif names & {"UploadError", "RemoteConfigError", "ConnectionError", "EndpointConnectionError", "AuthError"}:
-        todo = "check the remote (dvc remote list, dvc push -v), then run again: nothing was recorded"
-    found = DvcError(f"dvc {doing} failed: {text}", where=str(where), todo=todo)
-    found.retryable = bool(names & {"LockError", "ConnectionError", "EndpointConnectionError"})
-    return found
-
-
 def _raise_stage_error(stage: str, told: Path, exc: Exception) -> None:
     """Raise what the stage said of its own end; what it did not say is DVC's or a crash."""
     said = _read(told)
@@ -261,10 +262,12 @@ def _raise_stage_error(stage: str, told: Path, exc: Exception) -> None:
         raise kind(said["what"], where=said["where"] or f"stage {stage}", todo=said["todo"]) from exc
     if "StageCmdFailedError" in {type(e).__name__ for e in (exc, exc.__cause__, exc.__context__)}:
         detail = said.get("crash") or str(exc.__cause__ or exc)
+        free = shutil.disk_usage(Path.cwd()).free
+        full = f"free space, the disk has {free / 1e6:.0f} MB left; " if free < NEARLY_FULL else ""
         raise StageFailed(
             f"the stage ended without its answer: {detail}",
             where=f"stage {stage}",
-            todo="read its lines above; rerunning is safe",
+            todo=f"{full}read its lines above; rerunning is safe",
         ) from exc
     raise exc
 
@@ -309,18 +312,22 @@ def _environment(extra: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep DVC's hints ("git add dvc.lock") out of the run's log; its errors come as exceptions."""
-    import logging
+def _quiet(heard: list[BaseException]) -> Iterator[None]:
+    """Keep DVC's hints ("git add dvc.lock") and its line per file that failed out of the run's log.
 
+    Errors come as exceptions; why a file could not be copied DVC only logs, so that is put into `heard`.
+    """
     from dvc.ui import ui
 
-    logger = logging.getLogger("dvc")
-    level, write = logger.level, ui.write
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    write = ui.write
+    for logger in loggers:
+        logger.handlers, logger.propagate = [Listener(heard)], False
     ui.write = lambda *_, **__: None
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
         ui.write = write

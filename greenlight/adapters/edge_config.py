@@ -128,7 +128,7 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
         "lb_policy": "LEAST_REQUEST",
         # With the threshold on, Envoy would send requests to processes that it knows to be dead.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        # A process that died has the fewest requests under way, so it would be preferred until the health checks notice:
+        # A process that died has the fewest requests under way, and would be preferred until the health checks notice:
         # the first connection that fails takes it out for a second, unless it is the only one.
         "outlier_detection": {
             "split_external_local_origin_errors": True,

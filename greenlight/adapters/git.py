@@ -9,6 +9,8 @@ from pathlib import Path
 
 from greenlight.errors import GitError, UsageError
 
+SAID_LINES = 3
+
 
 class Repository:
     """A Git checkout.
@@ -41,8 +43,10 @@ class Repository:
             missing = "git" if self.root.exists() else f"the folder {self.root}"
             raise GitError(f"{missing} is not there", where=str(self.root), todo="install git") from exc
         if check and done.returncode != 0:
-            said = done.stderr.decode("utf-8", "replace").strip() or f"status {done.returncode}"
-            raise GitError(f"git {args[0]} failed: {said}", where=str(self.root))
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"status {done.returncode}"]
+            # On a full disk it has a line for every file; the last one says what it was.
+            said = said if len(said) <= SAID_LINES else ["...", *said[-SAID_LINES:]]
+            raise GitError(f"git {args[0]} failed: " + "\n".join(said), where=str(self.root))
         return done.stdout
 
     def require(self) -> None:
@@ -75,7 +79,9 @@ class Repository:
 
     def changes(self) -> bytes:
         """Uncommitted changes of tracked files, as a binary patch against HEAD; empty when there are none."""
-        return self._git(["diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"], None, True)
+        # Prefixes and renames by name: a user's diff.noprefix or diff.mnemonicPrefix would make a patch that fails.
+        form = ["--binary", "--no-ext-diff", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"]
+        return self._git(["diff", *form, "HEAD"], None, True)
 
     def untracked(self) -> list[str]:
         """Files that Git neither tracks nor ignores."""
@@ -100,9 +106,12 @@ class Repository:
         return clone
 
     def apply(self, patch: bytes) -> None:
-        """Apply a patch made by :meth:`changes` to the working tree."""
+        """Apply a patch made by :meth:`changes` to the working tree and the index.
+
+        The index too, or a file that is new in it would stay untracked and be left out of the next commit.
+        """
         if patch:
-            self._git(["apply", "--binary", "--whitespace=nowarn", "-"], patch, True)
+            self._git(["apply", "--index", "--binary", "--whitespace=nowarn", "-"], patch, True)
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Commit of each ref below `prefix`: ``{"refs/exps/ab/cd…/name": sha}``."""

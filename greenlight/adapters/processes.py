@@ -110,6 +110,19 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def began(pid: int) -> float:
+    """When `pid` started, seconds since 1970; 0 if it does not run."""
+    try:
+        return float(psutil.Process(pid).create_time()) if is_alive(pid) else 0.0
+    except psutil.Error:
+        return 0.0
+
+
+def is_same(pid: int, since: float) -> bool:
+    """Whether `pid` is still the process that started at `since`: numbers are used again, above all after a reboot."""
+    return since > 0 and abs(began(pid) - since) < 1.0
+
+
 def memory_mb(pid: int) -> float:
     """Resident memory of `pid` and its children, MiB (2**20 bytes).
 

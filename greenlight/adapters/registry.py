@@ -7,16 +7,19 @@ added: history grows. Reading uses Git directly, one process for all tags; writi
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from greenlight.adapters.git import Repository
 from greenlight.errors import GitError, NotFound
 
 STAGE = "prod"
+WHO = {"NAME": "Greenlight", "EMAIL": "greenlight@localhost"}
 _VERSION = re.compile(r"^v?(\d+)$")
 
 
@@ -103,18 +106,7 @@ class Registry:
         if existing:
             return existing
         number = max((v.number for v in self.versions()), default=0) + 1
-        with _translated(f"register v{number}"):
-            import gto.api
-
-            gto.api.register(
-                str(self.repository.root),
-                self.model,
-                commit,
-                version=f"v{number}.0.0",
-                message=f"run {run}",
-                author="Greenlight",
-                author_email="greenlight@localhost",
-            )
+        self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", f"run {run}")
         return self.get(f"v{number}")
 
     def assign(self, version: Version) -> None:
@@ -122,21 +114,10 @@ class Registry:
         champion = self.champion()
         if champion and champion.number == version.number:
             return
-        with _translated(f"assign {version.name}"):
-            import gto.api
-
-            gto.api.assign(
-                str(self.repository.root),
-                self.model,
-                STAGE,
-                ref=version.commit,
-                message=f"{version.name} serves",
-                simple=False,
-                force=True,
-                skip_registration=True,
-                author="Greenlight",
-                author_email="greenlight@localhost",
-            )
+        self._gto(
+            *("assign", self.model, version.commit, "--stage", STAGE, "--message", f"{version.name} serves"),
+            *("--simple", "false", "--force", "--skip-registration"),
+        )
 
     def champion(self) -> Version | None:
         """The version that serves, by the ledger; None before the first release."""
@@ -153,13 +134,14 @@ class Registry:
                 rows.append(Assignment(by_commit[commit].name, number, datetime.fromtimestamp(when, UTC)))
         return sorted(rows, key=lambda row: row.number)
 
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    from gto.exceptions import GTOException
-    from scmrepo.exceptions import SCMError
-
-    try:
-        yield
-    except (GTOException, SCMError) as exc:
-        raise GitError(f"could not {doing}: {exc}", where="git tags", todo="git tag -l shows what is there") from exc
+    def _gto(self, *args: str) -> None:
+        """Run GTO's command line: importing it in a flow resets Python's logging and with it Prefect's log handlers."""
+        command = [str(Path(sys.executable).with_name("gto")), *args, "--repo", str(self.repository.root)]
+        who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in WHO.items()}
+        env = os.environ | who | {"ITERATIVE_DO_NOT_TRACK": "1", "DVC_NO_ANALYTICS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise GitError(
+                f"could not {args[0]} {self.model}: {said}", where="git tags", todo="git tag -l shows what is there"
+            )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from greenlight.adapters import processes
 from greenlight.adapters.dvc import LOCK
 from greenlight.adapters.git import Repository
 from greenlight.errors import NotFound
@@ -85,6 +86,8 @@ def find_run(project: Project, name: str) -> str:
             return version.commit
     if name in commits:
         return commits[name]
+    if name in (broken := {record.name: record for record in _unrecorded(project, set(commits))}):
+        raise NotFound(f"{name} has no record: {broken[name].outcome}, {broken[name].reason}", todo="run it again")
     close = [run for run in commits if run.startswith(name)]
     if len(close) == 1:
         return commits[close[0]]
@@ -96,22 +99,36 @@ def find_run(project: Project, name: str) -> str:
 
 
 def get_run(project: Project, name: str) -> dict[str, Any]:
-    """Everything that the record of a run holds.
+    """Everything that the record of a run holds; of a run that broke off, what its folder holds.
 
     Raises
     ------
     NotFound
         No such run.
     """
-    import yaml
-
-    commit = find_run(project, name)
     paths = project.params.paths
     files = (paths.run, paths.metrics, paths.verdict, paths.validation, "params.yaml", LOCK)
-    run, metrics, verdict, validation, params, lock = project.repository.read_many(f"{commit}:{p}" for p in files)
-    facts = _json(run)
+    for broken in _unrecorded(project, set(run_commits(project.repository))):
+        if broken.name == name:
+            folder = project.settings.home / "runs" / name
+            return _everything(broken, [_content(folder / path) for path in files])
+    commit = find_run(project, name)
+    contents = project.repository.read_many(f"{commit}:{path}" for path in files)
+    facts = _json(contents[0])
     version = project.registry.at(commit)
-    record = _record(facts.get("name", name), commit, version.name if version else "", facts, _json(metrics))
+    record = _record(facts.get("name", name), commit, version.name if version else "", facts, _json(contents[1]))
+    return _everything(record, contents)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _everything(record: RunRecord, contents: Sequence[bytes | None]) -> dict[str, Any]:
+    import yaml
+
+    run, metrics, verdict, validation, params, lock = contents
+    facts = _json(run)
     return record.to_json() | {
         "code": facts.get("code", {}),
         "champion": facts.get("champion", {}),
@@ -149,20 +166,10 @@ def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
         if not note or note.get("name") in recorded:
             continue
         outcome = str(note.get("outcome", "Failed"))
-        if outcome == "Running" and not _alive(int(note.get("pid", 0))):
+        if outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
             outcome = "Failed"
             note["reason"] = "its process ended without a word (killed, or the machine went down)"
         yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return pid > 0
 
 
 def _json(raw: bytes | None) -> dict[str, Any]:

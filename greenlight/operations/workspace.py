@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from greenlight.adapters import dvc
+from greenlight.adapters import dvc, processes
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
@@ -72,6 +72,7 @@ class Workspace:
             "outcome": outcome,
             "reason": reason,
             "pid": os.getpid(),
+            "began": processes.began(os.getpid()),
         }
         (self.root / ".git" / NOTE).write_text(json.dumps(body), encoding="utf-8")
 
@@ -165,10 +166,15 @@ def write_params(path: Path, params: Params) -> None:
 
 
 def _lay_incoming(settings: Settings, root: Path) -> None:
-    """Months handed in by hand lie in the checkout, ignored by Git; the snapshot stage reads them here."""
-    incoming = settings.root / INCOMING
-    if incoming.is_dir():
-        (root / INCOMING).symlink_to(incoming, target_is_directory=True)
+    """Months handed in by hand lie in the checkout, ignored by Git; the snapshot stage reads them here.
+
+    File by file, because one that was committed all the same has come with the clone.
+    """
+    for file in (settings.root / INCOMING).rglob("*.parquet"):
+        here = root / file.relative_to(settings.root)
+        if not here.exists():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.symlink_to(file)
 
 
 def _lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None) -> None:

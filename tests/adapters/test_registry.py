@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
 
@@ -80,3 +81,17 @@ def test_an_unknown_version_names_those_there_are(registry: Registry) -> None:
 
     with pytest.raises(NotFound, match=r"no version v7.*v1"):
         registry.get("v7")
+
+
+def test_registering_leaves_the_logging_of_its_process_alone(registry: Registry) -> None:
+    """Importing gto resets logging: in a flow that took 5 s, and Prefect's handlers with it."""
+    handler = logging.StreamHandler()
+    closed: list[bool] = []
+    handler.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        registry.assign(registry.register(commits(registry)[0], "run-0"))
+        assert handler in logging.getLogger().handlers
+        assert closed == []
+    finally:
+        logging.getLogger().removeHandler(handler)
