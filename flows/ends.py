@@ -22,7 +22,8 @@ from greenlight.operations.reproduce import ReproduceReport
 from greenlight.operations.retrain import Run
 
 DATA_REJECTED = "DataRejected"
-OUTCOMES = {"promote": "Promoted", "reject": "KeptChampion", "inconclusive": "Inconclusive"}
+KEPT_CHAMPION = "KeptChampion"
+OUTCOMES = {"promote": "Promoted", "reject": KEPT_CHAMPION, "inconclusive": "Inconclusive"}
 
 P = ParamSpec("P")
 
@@ -57,6 +58,11 @@ def data_rejected(run: Run, contract: ContractReport) -> State:
 def kept(run: Run, verdict: Verdict) -> State:
     """The gates did not let the candidate through."""
     return Completed(name=OUTCOMES[verdict.decision], message=f"{run.name}: {verdict.summary()}")
+
+
+def withdrawn(run: Run, why: str) -> State:
+    """The candidate is a version that was rolled back from."""
+    return Completed(name=KEPT_CHAMPION, message=f"{run.name}: {why}")
 
 
 def promoted(run: Run, version: Version, verdict: Verdict, released: State) -> State:

@@ -94,8 +94,17 @@ def gate(run: Run) -> Verdict:
     return verdict
 
 
+@task(name="withdrawn", task_run_name="withdrawn", **PLAIN)
+def withdrawn(run: Run, verdict: Verdict) -> str:
+    """Whether the candidate is a version that somebody rolled back from; returns why it is not released again."""
+    why = run.withdrawn() if verdict.promoted else ""
+    if why:
+        get_run_logger().warning("%s", why)
+    return why
+
+
 @task(name="record", task_run_name="record", **RETRIED)
-def record(run: Run, outcome: str, why: ContractReport | Verdict) -> str:
+def record(run: Run, outcome: str, why: ContractReport | Verdict | str) -> str:
     """Push the data, then save the run as an experiment."""
     commit = run.record(outcome, why, started_by())
     get_run_logger().info("recorded %s as %s (commit %s)", run.name, outcome, commit[:10])

@@ -7,8 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from retrain_kit import Recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -81,3 +85,11 @@ def checkout(tmp_path: Path) -> Path:
 def make_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Make further checkouts, for fixtures that live longer than one test."""
     return lambda: copy_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def recorded(make_checkout: Callable[[], Path]) -> Recorded:
+    """Three real runs in one repository; only to be read, `retrain_kit.copy` gives one to change."""
+    from retrain_kit import record_all
+
+    return record_all(make_checkout())

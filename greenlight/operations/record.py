@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import environment
+from greenlight.adapters import dvc, environment
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.errors import GitError
@@ -92,18 +92,16 @@ def register(project: Project, commit: str, run: str) -> Version:
     A model that is already a version keeps that version: a retrain that was broken off between here and the release,
     and is started again, ends with the version it would have had.
     """
-    lock = _model_of(project, commit)
+    made = model_of(project.repository.read(commit, dvc.LOCK))
     for version in reversed(project.registry.versions()):
-        if lock and model_hash(project, version) == lock:
+        if made and model_hash(project, version) == made:
             return version
     return project.registry.register(commit, run)
 
 
-def _model_of(project: Project, commit: str) -> str:
-    from greenlight.adapters import dvc
-
-    lock = dvc.lock_hashes(project.repository.read(commit, dvc.LOCK))
-    return next(iter(lock.get("train", {}).values()), "")
+def model_of(lock: bytes | None) -> str:
+    """DVC's hash of the model folder that a lock names; empty where it names none."""
+    return next(iter(dvc.lock_hashes(lock).get("train", {}).values()), "")
 
 
 def _uncached(workspace: Workspace) -> list[str]:

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import dvc
+from greenlight.adapters import device as devices
+from greenlight.adapters import dvc, environment
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
+from greenlight.config import Params
 from greenlight.core.equivalence import SCORE_TOLERANCE, Difference, compare
 from greenlight.errors import NotFound
 from greenlight.operations.plan import recorded_params
 from greenlight.operations.runs import find_run
-from greenlight.operations.workspace import configured, materialize, remove
+from greenlight.operations.workspace import configured, materialize, remove, write_params
 from greenlight.wiring import Project
 
 ORDER = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
@@ -104,6 +106,8 @@ def reproduce(project: Project, run: str, *, log: Callable[[str], None] = lambda
         _execute(project, commit, pipeline, recorded, log)
         outputs = _outputs(recorded, dvc.lock_hashes((root / dvc.LOCK).read_bytes()))
         verdict, explanation = _judge(project, commit, root, outputs)
+        if verdict != "identical":
+            explanation += _changed_since(project, commit, root)
     finally:
         pipeline.close()
     remove(root)
@@ -121,16 +125,28 @@ def _execute(
     recorded: dict[str, dict[str, str]],
     log: Callable[[str], None],
 ) -> None:
-    paths = recorded_params(project, commit).paths
+    params = recorded_params(project, commit)
+    paths = params.paths
     wanted = [paths.snapshot]
     if (pipeline.root / f"{paths.champion}.dvc").is_file():
         wanted.append(f"{paths.champion}.dvc")
     pipeline.pull(wanted)
     log(f"snapshot: fetched {paths.snapshot} as recorded")
+    _on_a_device_that_is_here(params, pipeline.root, log)
     for stage in ORDER[1:]:
         if stage in recorded:
             done = pipeline.run_stage(stage, force=True)
             log(f"{stage}: {done.summary} ({done.seconds:.1f} s)")
+
+
+def _on_a_device_that_is_here(params: Params, root: Path, log: Callable[[str], None]) -> None:
+    """A run of a GPU comes back on a machine without one too, within the tolerance instead of byte by byte."""
+    if params.train.device != "cuda" or devices.resolve("auto").kind == "cuda":
+        return
+    log("train: recorded on a GPU, and there is none here; training on the CPU")
+    raw = params.model_dump()
+    raw["train"]["device"] = "cpu"
+    write_params(root / "params.yaml", Params.check(raw, where="params.yaml"))
 
 
 def _outputs(recorded: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> tuple[Output, ...]:
@@ -156,6 +172,18 @@ def _judge(project: Project, commit: str, root: Path, outputs: tuple[Output, ...
         f"(tolerance {SCORE_TOLERANCE:g})"
     )
     return ("equivalent" if found.equivalent else "different"), text
+
+
+def _changed_since(project: Project, commit: str, root: Path) -> str:
+    """What is another one now than when the run was recorded: interpreter, platform, libraries."""
+    run = recorded_params(project, commit).paths.run
+    before = json.loads(project.repository.read(commit, run) or b"{}").get("environment", {})
+    now = environment.describe(root)
+    pairs = {key: (before.get(key), now.get(key)) for key in ("python", "platform", "machine", "cpus")}
+    libraries = (before.get("libraries", {}), now["libraries"])
+    pairs |= {name: (libraries[0].get(name), libraries[1].get(name)) for name in {*libraries[0], *libraries[1]}}
+    changed = [f"{name} {old} -> {new}" for name, (old, new) in sorted(pairs.items()) if old != new]
+    return f"; since then {', '.join(changed)}" if changed else "; libraries and machine are those of the run"
 
 
 def _compare_scores(project: Project, commit: str, root: Path) -> Difference:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from greenlight.adapters import bento
-from greenlight.adapters.dvc import Pipeline, StageRun
+from greenlight.adapters.dvc import LOCK, Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.core.contract_report import ContractReport, headline
 from greenlight.core.verdict import Verdict
@@ -63,9 +63,27 @@ class Run:
         """A line of Markdown that says where a report lies."""
         return f"\n\nFull report: `{self.workspace.path(path)}` (run `{self.name}`)\n"
 
-    def record(self, outcome: str, why: ContractReport | Verdict, started_by: Mapping[str, str]) -> str:
+    def withdrawn(self) -> str:
+        """Why a candidate that passed its gates is not released by itself; empty where nothing stands against it.
+
+        A version that served and does not serve any more was rolled back from, by a person with a reason. After a roll
+        back `next` is that version's month again, so the same candidate comes back to the byte.
+        """
+        registry = self.project.registry
+        champion, served = registry.champion(), {row.version for row in registry.history()}
+        made = records.model_of((self.workspace.root / LOCK).read_bytes())
+        for version in registry.versions():
+            known = version != champion and version.name in served
+            if known and made == model_hash(self.project, version):
+                return (
+                    f"the candidate is {version.name} again, which served and was rolled back from; "
+                    f"to put it back: greenlight rollback --to {version.name}"
+                )
+        return ""
+
+    def record(self, outcome: str, why: ContractReport | Verdict | str, started_by: Mapping[str, str]) -> str:
         """Save the run; returns its commit."""
-        reason = headline(why) if isinstance(why, ContractReport) else why.summary()
+        reason = why if isinstance(why, str) else headline(why) if isinstance(why, ContractReport) else why.summary()
         with self.workspace.noting_failure():
             facts = records.describe(
                 self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
 
 def main(argv: list[str]) -> int:
     """Run one stage in the working directory."""
-    started = time.perf_counter()
     name = argv[0] if argv else ""
     try:
         if name not in STAGES or len(argv) != 1:
@@ -28,21 +26,21 @@ def main(argv: list[str]) -> int:
         summary = importlib.import_module(f"greenlight.stages.{name}").run(params, root)
     except GreenlightError as exc:
         _tell(error=type(exc).__name__, what=exc.what, where=exc.where, todo=exc.todo)
-        sys.stderr.write(f"[{name}] {exc}\n")
         return exc.exit_code
     except BaseException as exc:
         _tell(crash=f"{type(exc).__name__}: {exc}")
         raise
     _tell(summary=summary)
-    sys.stderr.write(f"[{name}] {summary} ({time.perf_counter() - started:.1f} s)\n")
     return 0
 
 
 def _tell(**said: Any) -> None:
-    """Leave the end of the story where the flow looks for it; by hand there is nobody to tell."""
+    """Leave the end of the story where the flow looks for it; by hand, say it."""
     path = os.environ.get(STAGE_REPORT_FILE)
     if path:
         Path(path).write_text(json.dumps(said), encoding="utf-8")
+    else:
+        sys.stderr.write("".join(f"{key}: {value}\n" for key, value in said.items() if value))
 
 
 if __name__ == "__main__":
