@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.adapters import prefect
+from greenlight.adapters.device import processor
 from greenlight.config import Settings
 from greenlight.operations import retrain
 from greenlight.operations.plan import plan
@@ -115,7 +116,7 @@ def _measure(settings: Settings, rounds: int) -> dict[str, Any]:
     return {
         "command": "make bench-retrain",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpus": os.cpu_count(), "processor": _processor(), "python": platform.python_version()},
+        "machine": {"cpus": os.cpu_count(), "processor": processor(), "python": platform.python_version()},
         "as_of": AS_OF,
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "rounds": ratios},
         "bare": _medians([b["seconds"] for b in bare]),
@@ -150,11 +151,6 @@ def _forget(settings: Settings) -> None:
 
 def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from greenlight.errors import ConfigError
@@ -81,7 +82,17 @@ def resolve(device: str) -> DeviceInfo:
 
 
 def _cpu(reason: str) -> DeviceInfo:
-    return DeviceInfo("cpu", platform.processor() or platform.machine(), reason=reason)
+    return DeviceInfo("cpu", processor(), reason=reason)
+
+
+def processor() -> str:
+    """The processor's name. On Linux the standard library knows the architecture only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _probe() -> _Probe:

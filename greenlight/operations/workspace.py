@@ -159,7 +159,7 @@ def write_params(path: Path, params: Params) -> None:
     text = yaml.load(path.read_text(encoding="utf-8"))
     text["data"]["as_of"] = params.data.as_of
     text["data"]["source"] = params.data.source
-    text["champion"] = params.champion.model_dump()
+    text.setdefault("champion", {}).update(params.champion.model_dump())
     text["train"]["device"] = params.train.device
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(text, file)
