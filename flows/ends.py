@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
@@ -90,6 +91,9 @@ class _OursHaveNoTraceback(logging.Filter):
     """An error that says what, where and what next needs no traceback; any other keeps it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        # Prefect raises a failed end once more for its process's exit status and logs that as "unexpected".
+        if record.exc_info and isinstance(record.exc_info[1], FailedRun):
+            return False
         if record.exc_info and isinstance(record.exc_info[1], GreenlightError):
             record.exc_info = None
         return True

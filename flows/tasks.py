@@ -11,6 +11,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from greenlight.adapters.registry import Version
+from greenlight.config import Settings
 from greenlight.core.contract_report import ContractReport, report_markdown, report_text
 from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
@@ -86,11 +87,9 @@ def validate(run: Run) -> ContractReport:
 @task(name="gate", task_run_name="gate", **RETRIED)
 def gate(run: Run) -> Verdict:
     """Judge the candidate."""
-    log = get_run_logger()
-    log.info("%s", run.stage("gate"))
+    get_run_logger().info("%s", run.stage("gate"))
     verdict = run.verdict()
     create_markdown_artifact(verdict.markdown() + run.links("report"), key="verdict")
-    log.info("verdict: %s", verdict.summary())
     return verdict
 
 
@@ -138,7 +137,7 @@ def release(version: str) -> ReleaseReport:
 def rollback(to: str, to_run: str) -> ReleaseReport:
     """Release an earlier version."""
     log = get_run_logger()
-    report = rollbacks.rollback(open_project().settings, to=to, to_run=to_run, log=log.info)
+    report = rollbacks.rollback(Settings.load(), to=to, to_run=to_run, log=log.info)
     create_markdown_artifact(report.markdown(), key="release")
     return report
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -181,11 +182,13 @@ class Params(Section):
         Raises
         ------
         ConfigError
-            The file is missing, is not YAML, or breaks any rule; all mistakes in one message.
+            The folder is no repository of Greenlight's; or the file is missing, is not YAML, or breaks any rule; all
+            mistakes in one message.
         """
         try:
             raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoKeyTwice)
         except FileNotFoundError:
+            require_repository(path.parent)
             raise ConfigError("params.yaml is missing", where=str(path), todo="restore it with git") from None
         except (yaml.YAMLError, UnicodeDecodeError) as exc:
             raise ConfigError(f"params.yaml is not YAML: {exc}", where=str(path)) from exc
@@ -218,7 +221,7 @@ class Settings(BaseModel):
     home : Path
         Work state: run workspaces, DVC cache and default remote, servers, logs. Default ``<root>/.greenlight``.
     host : str
-        Address that the edge and the Prefect server listen on.
+        IP address that the edge and the Prefect server listen on; ``localhost`` means 127.0.0.1.
     edge_port, prefect_port : int
         Ports, 1 to 65535.
     workers : int
@@ -236,6 +239,15 @@ class Settings(BaseModel):
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     workers: int = Field(default=0, ge=0, le=256)
     start_timeout_s: float = Field(default=120, gt=0)
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        """Envoy listens on addresses and looks no names up."""
+        try:
+            return str(ip_address("127.0.0.1" if value == "localhost" else value))
+        except ValueError:
+            raise ValueError("neither an IP address of this machine nor localhost") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -284,12 +296,16 @@ class Settings(BaseModel):
     @property
     def prefect_api_url(self) -> str:
         """Address of the Prefect server's API."""
-        return f"http://{self.host}:{self.prefect_port}/api"
+        return f"http://{self._host_in_url}:{self.prefect_port}/api"
 
     @property
     def edge_url(self) -> str:
         """Address that predictions are asked at."""
-        return f"http://{self.host}:{self.edge_port}"
+        return f"http://{self._host_in_url}:{self.edge_port}"
+
+    @property
+    def _host_in_url(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def server_processes(self) -> int:
@@ -328,6 +344,24 @@ def find_root(start: Path) -> Path:
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
     return start
+
+
+def require_repository(folder: Path) -> None:
+    """Make sure that `folder` looks like a repository of Greenlight's: it holds params.yaml, dvc.yaml, or both.
+
+    Raises
+    ------
+    ConfigError
+        It holds neither.
+    """
+    if (folder / "params.yaml").is_file() or (folder / "dvc.yaml").is_file():
+        return
+    wrong = f"{PREFIX}ROOT is {folder}" if f"{PREFIX}ROOT" in os.environ else str(folder)
+    raise ConfigError(
+        "not inside a Greenlight repository: params.yaml is missing, and so is dvc.yaml",
+        where=wrong,
+        todo=f"cd into the repository, or set {PREFIX}ROOT to its folder",
+    )
 
 
 def _every_mistake(exc: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

@@ -93,6 +93,28 @@ def test_wrong_and_unknown_settings_are_named(monkeypatch: pytest.MonkeyPatch) -
         Settings.load()
 
 
+@pytest.mark.parametrize("host", ["nowhere.example", "", "127.0.0.1:8700", "http://127.0.0.1", "256.0.0.1", "::1::"])
+def test_host_is_an_address(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_HOST", host)
+    with pytest.raises(ConfigError, match=f"GREENLIGHT_HOST: .*IP address.*got {host!r}"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("localhost", "http://127.0.0.1:8700"),
+        ("127.0.0.1", "http://127.0.0.1:8700"),
+        ("0.0.0.0", "http://0.0.0.0:8700"),
+        ("::1", "http://[::1]:8700"),
+    ],
+)
+def test_localhost_and_both_kinds_of_address_will_do(host: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_HOST", host)
+    assert Settings.load().edge_url == url
+    assert Settings.load().prefect_api_url == url.replace("8700", "4200/api")
+
+
 def test_home_follows_the_root_and_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(root=tmp_path).home == tmp_path / ".greenlight"
 

@@ -6,14 +6,11 @@ imports. One :class:`Pipeline` per workspace; DVC allows one writer per folder.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ import yaml
 
 from greenlight import errors
 from greenlight.adapters.dvc_errors import Listener, translate
-from greenlight.config import STAGE_REPORT_FILE
+from greenlight.adapters.stage_process import read_report, told, venv_first
 from greenlight.errors import DvcError, GreenlightError, StageFailed
 
 CACHE_TYPES = "reflink,hardlink,symlink,copy"
@@ -110,12 +107,12 @@ class Pipeline:
             DVC, the cache or the disk failed.
         """
         started = time.perf_counter()
-        with _told() as told, self._translated(f"stage {stage}"):
+        with told() as report, self._translated(f"stage {stage}"):
             try:
                 self._repo().reproduce([stage], single_item=True, force=force)
             except Exception as exc:  # noqa: BLE001 - DVC raises dozens of kinds; every one is translated
-                _raise_stage_error(stage, told, exc)
-            said = _read(told)
+                _raise_stage_error(stage, report, exc)
+            said = read_report(report)
         return StageRun(stage, bool(said), time.perf_counter() - started, str(said.get("summary", "")))
 
     def add(self, path: str) -> None:
@@ -193,7 +190,7 @@ class Pipeline:
         before = os.getcwd()
         heard: list[BaseException] = []
         try:
-            with _venv_first(), _quiet(heard):
+            with venv_first(), _quiet(heard):
                 os.chdir(self.root)  # DVC resolves targets against the working directory
                 yield
         except GreenlightError:
@@ -254,9 +251,9 @@ def lock_hashes(lock: bytes | None) -> dict[str, dict[str, str]]:
     return {name: {out["path"]: out.get("md5", "") for out in body.get("outs", [])} for name, body in stages.items()}
 
 
-def _raise_stage_error(stage: str, told: Path, exc: Exception) -> None:
+def _raise_stage_error(stage: str, report: Path, exc: Exception) -> None:
     """Raise what the stage said of its own end; what it did not say is DVC's or a crash."""
-    said = _read(told)
+    said = read_report(report)
     kind = getattr(errors, str(said.get("error", "")), None)
     if isinstance(kind, type) and issubclass(kind, GreenlightError):
         raise kind(said["what"], where=said["where"] or f"stage {stage}", todo=said["todo"]) from exc
@@ -270,45 +267,6 @@ def _raise_stage_error(stage: str, told: Path, exc: Exception) -> None:
             todo=f"{full}read its lines above; rerunning is safe",
         ) from exc
     raise exc
-
-
-@contextmanager
-def _told() -> Iterator[Path]:
-    """A file that the stage's process leaves its summary, or its error, in."""
-    with tempfile.TemporaryDirectory(prefix="greenlight-") as folder:
-        path = Path(folder) / "said.json"
-        with _environment({STAGE_REPORT_FILE: str(path)}):
-            yield path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-@contextmanager
-def _venv_first() -> Iterator[None]:
-    """``python`` in dvc.yaml means the interpreter that runs now."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    with _environment({"PATH": path}):
-        yield
-
-
-@contextmanager
-def _environment(extra: Mapping[str, str]) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in extra}
-    os.environ.update(extra)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ UNREACHABLE = {
     "gaierror",
 }
 UNREACHABLE_CODES = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Listener(logging.Handler):
@@ -44,7 +46,8 @@ def translate(exc: Exception, doing: str, where: Path, heard: Sequence[BaseExcep
         What DVC logged on the way; its own exception then only counts the files that failed.
     """
     chain = _causes(exc) + [cause for first in heard[:1] for cause in _causes(first)]
-    text = next((str(e) for e in chain if str(e)), type(exc).__name__).replace("\n", " ").split(" <https", 1)[0]
+    text = next((str(e) for e in chain if str(e)), type(exc).__name__)
+    text = _COLOUR.sub("", text).replace("\n", " ").split(" <https", 1)[0]
     if heard and str(heard[0]):
         text = f"{text}: {heard[0]}"
     names = {type(error).__name__ for error in chain}

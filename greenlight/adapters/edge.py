@@ -55,6 +55,21 @@ class Edge:
         _write(self.paths.clusters, edge_config.clusters(sockets, _stamp()))
         _write(self.paths.routes, edge_config.routes(live, _stamp()))
 
+    def check(self) -> None:
+        """Let Envoy check the start file for these settings beside the one that it runs with, which stays.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refuses it; its own words are in the message.
+        """
+        trial = self.paths.bootstrap.with_name("trial.json")
+        _write(trial, edge_config.bootstrap(self.paths))
+        try:
+            validate(trial)
+        finally:
+            trial.unlink(missing_ok=True)
+
     def command(self) -> list[str]:
         """How Envoy is started. Its own log goes to standard error."""
         args = ["-c", str(self.paths.bootstrap), "--log-level", "warn", "--disable-hot-restart"]

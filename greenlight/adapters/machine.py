@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -63,6 +64,14 @@ def free_bytes(folder: Path) -> int:
 def existing(folder: Path) -> Path:
     """`folder`, or its closest parent that is there."""
     return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def folder_refuses(folder: Path) -> str:
+    """Why nothing can be written to `folder`, which need not exist yet; empty if it can."""
+    there = existing(folder)
+    if not there.is_dir():
+        return f"{there} is a file and no folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"this user may not write to {there}"
 
 
 def remote_answers(checkout: Path, name: str) -> str:

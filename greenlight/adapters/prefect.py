@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Collection
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 POOL = "greenlight"
 LOG_INTERVAL_S = 0.5
+POLL_S = 0.4
+PATIENCE_S = 90.0  # the supervisor has a dead server back in about 10 s, on a busy machine in several times that
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -108,12 +111,17 @@ def is_healthy(settings: Settings, timeout_s: float = 2.0) -> bool:
     return answer.status_code == 200 and answer.text == "true"
 
 
-def register_deployments(settings: Settings) -> list[str]:
+def register_deployments(settings: Settings, *, patience_s: float = PATIENCE_S) -> list[str]:
     """Make the work pool and every deployment of prefect.yaml known to a healthy server; safe to repeat.
 
     Nothing is registered again while prefect.yaml and the flows are what they were and the server still knows
     them: that saves two seconds of every ``greenlight up``, and a schedule that somebody paused in the UI
     stays paused.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long a server may be silent, or answer that it cannot at the moment.
 
     Returns
     -------
@@ -125,7 +133,8 @@ def register_deployments(settings: Settings) -> list[str]:
     OrchestratorError
         The server does not answer, or Prefect refuses prefect.yaml or a flow.
     """
-    request(settings, "POST", "/work_pools/", {"name": POOL, "type": "process"}, allow=(409,))
+    pool = {"name": POOL, "type": "process"}
+    request_patiently(settings, "POST", "/work_pools/", pool, allow=(409,), patience_s=patience_s)
     note = settings.home / "prefect" / "deployed"
     fingerprint = _fingerprint(settings)
     names = _deployments(settings)
@@ -145,8 +154,9 @@ def _fingerprint(settings: Settings) -> str:
 
 
 def _deployments(settings: Settings) -> list[str]:
-    found = request(settings, "POST", "/deployments/filter", {"work_pools": {"name": {"any_": [POOL]}}})
-    flows = {flow["id"]: flow["name"] for flow in request(settings, "POST", "/flows/filter", {})}
+    ours = {"work_pools": {"name": {"any_": [POOL]}}}
+    found = request_patiently(settings, "POST", "/deployments/filter", ours)
+    flows = {flow["id"]: flow["name"] for flow in request_patiently(settings, "POST", "/flows/filter", {})}
     return sorted(f"{flows[item['flow_id']]}/{item['name']}" for item in found)
 
 
@@ -198,9 +208,11 @@ def request(
     try:
         answer = httpx.request(method, settings.prefect_api_url + path, json=body, timeout=timeout_s, trust_env=False)
     except httpx.HTTPError as exc:
-        raise _unanswered(settings, f"no answer from the Prefect server: {exc or type(exc).__name__}") from exc
+        what = f"no answer from the Prefect server: {exc or type(exc).__name__}"
+        raise _passing(settings, what, "`greenlight up` starts it") from exc
     if answer.status_code >= 500:
-        raise _unanswered(settings, f"the Prefect server answered {answer.status_code} to {method} {path}")
+        what = f"the Prefect server answered {answer.status_code} to {method} {path}: {answer.text[:300]}"
+        raise _passing(settings, what, f"try again; if it stays so, read {settings.home / 'logs'}/prefect-server.log")
     if answer.status_code >= 400 and answer.status_code not in allow:
         raise OrchestratorError(
             f"the Prefect server answered {answer.status_code} to {method} {path}: {answer.text[:300]}",
@@ -209,7 +221,36 @@ def request(
     return answer.json() if answer.content else None
 
 
-def _unanswered(settings: Settings, what: str) -> OrchestratorError:
-    error = OrchestratorError(what, where=settings.prefect_api_url, todo="`greenlight up` starts it")
+def request_patiently(
+    settings: Settings,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    allow: Collection[int] = (),
+    patience_s: float = PATIENCE_S,
+) -> Any:
+    """Like `request`, and asks again what waiting can mend: no answer, or a status of 500 and more.
+
+    Only for calls that are safe to repeat. The server is one process over one SQLite file: a write that others make
+    it wait for too long ends in a 503, ``database is locked``, and a moment later the same write passes.
+
+    Raises
+    ------
+    OrchestratorError
+        Still so after `patience_s` seconds, or a status from 400 to 499.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            return request(settings, method, path, body, allow=allow)
+        except OrchestratorError as exc:
+            if not exc.retryable or time.monotonic() >= until:
+                raise
+        time.sleep(POLL_S)
+
+
+def _passing(settings: Settings, what: str, todo: str) -> OrchestratorError:
+    error = OrchestratorError(what, where=settings.prefect_api_url, todo=todo)
     error.retryable = True
     return error

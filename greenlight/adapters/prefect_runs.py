@@ -13,16 +13,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from greenlight.adapters.prefect import LOG_INTERVAL_S, POOL, request, ui_url
+from greenlight.adapters.prefect import (
+    LOG_INTERVAL_S,
+    PATIENCE_S,
+    POLL_S,
+    POOL,
+    request,
+    request_patiently,
+    ui_url,
+)
 from greenlight.errors import NotFound, OrchestratorError, UsageError
 
 if TYPE_CHECKING:
     from greenlight.config import Settings
 
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
-POLL_S = 0.4
-PATIENCE_S = 90.0  # the supervisor has a dead server back in about 10 s, on a busy machine in several times that
 REREAD = 50  # lines of the worker and of the run arrive in batches of their own: the last are read once more
 HOLD_S = 2.0
 LAST_WORDS_S = 5.0  # a flow says that it has finished about a second after it has, and its lines come in batches
@@ -112,16 +119,23 @@ def start_run(settings: Settings, deployment: str, parameters: Mapping[str, Any]
         The server knows no such deployment.
     UsageError
         A parameter does not fit the flow's signature.
+    OrchestratorError
+        The server does not answer, or cannot, for longer than it takes to come back.
     """
-    found = request(settings, "GET", f"/deployments/name/{deployment}", allow=(404,))
+    found = request_patiently(settings, "GET", f"/deployments/name/{deployment}", allow=(404,))
     if "id" not in found:
         raise NotFound(
             f"the Prefect server knows no deployment {deployment}",
             where=settings.prefect_api_url,
             todo="`greenlight up` registers what prefect.yaml declares",
         )
-    body = {"parameters": dict(parameters), "tags": list(tags), "state": {"type": "SCHEDULED"}}
-    run = request(settings, "POST", f"/deployments/{found['id']}/create_flow_run", body, allow=(409, 422))
+    body = {
+        "parameters": dict(parameters),
+        "tags": list(tags),
+        "state": {"type": "SCHEDULED"},
+        "idempotency_key": str(uuid4()),  # an answer that got lost, and the call repeated, are one run
+    }
+    run = request_patiently(settings, "POST", f"/deployments/{found['id']}/create_flow_run", body, allow=(409, 422))
     if "id" not in run:
         raise UsageError(f"{deployment} does not take these parameters: {run.get('detail', run)}")
     return str(run["id"])
@@ -139,7 +153,7 @@ def unfinished(settings: Settings, deployment: str) -> list[str]:
         },
         "sort": "EXPECTED_START_TIME_ASC",
     }
-    return [str(run["id"]) for run in request(settings, "POST", "/flow_runs/filter", body)]
+    return [str(run["id"]) for run in request_patiently(settings, "POST", "/flow_runs/filter", body)]
 
 
 def bury_dead_runs(settings: Settings) -> list[str]:
@@ -153,10 +167,11 @@ def bury_dead_runs(settings: Settings) -> list[str]:
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
     }
     buried = []
-    for run in request(settings, "POST", "/flow_runs/filter", body):
+    for run in request_patiently(settings, "POST", "/flow_runs/filter", body):
         if run["infrastructure_pid"] and not _is_prefect(run["infrastructure_pid"]):
             state = {"type": "CRASHED", "message": "its process was gone when the stack came up"}
-            request(settings, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+            forced = {"state": state, "force": True}
+            request_patiently(settings, "POST", f"/flow_runs/{run['id']}/set_state", forced)
             buried.append(str(run["name"]))
     return buried
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 # In the environment of everything that the supervisor starts. No GREENLIGHT_ prefix: it is no setting.
 MARK = "GL_STACK"
+ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -27,42 +29,54 @@ class Holder:
         0 if the process belongs to another user.
     name : str
         Its command, shortened.
+    address : str
+        The IP address that it listens on.
     """
 
     pid: int
     name: str
+    address: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.name})" if self.pid else "a process of another user"
 
 
+def bind_error(host: str, port: int) -> OSError | None:
+    """Why a server could not listen on `host`:`port` now; None if it could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as exc:
+        return exc
+    return None
+
+
 def port_is_free(host: str, port: int) -> bool:
     """Whether a server could listen on `host`:`port` now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    return bind_error(host, port) is None
 
 
-def port_holder(port: int) -> Holder:
-    """Who listens on `port`."""
+def port_holders(port: int, host: str = "") -> list[Holder]:
+    """Who listens on `port` in the way of a server on `host`; without `host`, on any address."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
-        return Holder(0, "")
+        return []
+    found = []
     for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN and connection.laddr
-        if listening and connection.laddr.port == port and connection.pid:
-            try:
-                command = " ".join(psutil.Process(connection.pid).cmdline())[:80]
-            except psutil.Error:
-                command = "ended meanwhile"
-            return Holder(connection.pid, command)
-    return Holder(0, "")
+        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+            continue
+        address = str(connection.laddr.ip)
+        if host in ANY_ADDRESS or address in (host, *ANY_ADDRESS):
+            found.append(Holder(connection.pid or 0, _command(connection.pid), address))
+    return found
+
+
+def port_holder(port: int) -> Holder:
+    """Who listens on `port`; one that can be named before one that cannot."""
+    return max(port_holders(port), key=lambda holder: holder.pid > 0, default=Holder(0, ""))
 
 
 def marked(home: Path) -> list[psutil.Process]:
@@ -78,6 +92,15 @@ def marked(home: Path) -> list[psutil.Process]:
 def marked_pids(home: Path) -> set[int]:
     """All processes of the stack of `home`."""
     return {p.pid for p in psutil.process_iter() if _mark_of(p) == str(home)}
+
+
+def marked_names(home: Path) -> list[str]:
+    """The topmost processes of the stack of `home`, each as its name and number."""
+    found = []
+    for process in marked(home):
+        with suppress(psutil.Error):
+            found.append(f"{process.name()} (pid {process.pid})")
+    return found
 
 
 def end(processes: Iterable[psutil.Process], grace_s: float) -> int:
@@ -144,6 +167,13 @@ def _mark_of(process: psutil.Process) -> str:
         return str(process.environ().get(MARK, ""))
     except (psutil.Error, OSError):
         return ""
+
+
+def _command(pid: int | None) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())[:80] if pid else ""
+    except psutil.Error:
+        return "ended meanwhile"
 
 
 def _parent(process: psutil.Process) -> int:

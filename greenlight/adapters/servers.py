@@ -103,6 +103,10 @@ class Supervisor:
         """Whether the daemon runs and answers."""
         return self._pid() != 0 and self._ask("numwatchers", timeout_s=2.0) is not None
 
+    def runs(self) -> bool:
+        """Whether the daemon's process is there, whether or not it answers just now."""
+        return self._pid() != 0
+
     def start(self, environment: Mapping[str, str]) -> bool:
         """Start the daemon unless it runs; first end what a killed one left. Returns whether it was started.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from greenlight.cli import complete
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show
+
+if TYPE_CHECKING:
+    from greenlight.config import Settings
 
 app = typer.Typer(
     cls=Group,
@@ -57,10 +60,9 @@ def up(as_json: Json = False) -> None:
     """
     from greenlight.cli.stack import bring_up
     from greenlight.cli.views import status_view
-    from greenlight.config import Settings
 
     with answer_only():
-        status = bring_up(Settings.load()).to_json()
+        status = bring_up(_here()).to_json()
     emit(status) if as_json else show(status_view(status))
 
 
@@ -74,11 +76,10 @@ def down() -> None:
     greenlight down
     ```
     """
-    from greenlight.config import Settings
     from greenlight.operations import stack
 
     with answer_only():
-        stack.down(Settings.load(), log=say)
+        stack.down(_here(), log=say)
 
 
 @app.command(rich_help_panel="Serve")
@@ -91,11 +92,10 @@ def status(as_json: Json = False) -> None:
     ```
     """
     from greenlight.cli.views import status_view
-    from greenlight.config import Settings
     from greenlight.operations import stack
 
     with answer_only():
-        found = stack.status(Settings.load()).to_json()
+        found = stack.status(_here()).to_json()
     emit(found) if as_json else show(status_view(found))
 
 
@@ -131,7 +131,9 @@ def retrain(
     greenlight retrain --device cuda --detach
     ```
 
-    Ends as `Promoted`, `KeptChampion`, `Inconclusive` or `NothingNew` (exit 0), `DataRejected` (3) or `Failed` (1).
+    Ends as `Promoted`, `KeptChampion`, `Inconclusive` or `NothingNew` (exit 0), `DataRejected` (3), `Failed` (1), or
+    `Crashed` (1) when its process was killed. Whatever it ends as, running it again is safe, and until a run is
+    `Promoted` the champion serves on.
     """
     from greenlight.cli.retrain import run_retrain
 
@@ -240,11 +242,10 @@ def rollback(
     ```
     """
     from greenlight.cli.views import release_view
-    from greenlight.config import Settings
     from greenlight.operations import rollback as operation
 
     with answer_only():
-        found = operation.rollback(Settings.load(), to=to, to_run=to_run, log=say).to_json()
+        found = operation.rollback(_here(), to=to, to_run=to_run, log=say).to_json()
     emit(found) if as_json else show(release_view(found))
 
 
@@ -266,6 +267,15 @@ def doctor(as_json: Json = False) -> None:
         found = examine()
     emit(found.to_json()) if as_json else show(doctor_view(found.to_json()))
     raise typer.Exit(found.exit_code)
+
+
+def _here() -> Settings:
+    """The settings, inside a repository; elsewhere even what forgives a broken params.yaml has nothing to go by."""
+    from greenlight.config import Settings, require_repository
+
+    settings = Settings.load()
+    require_repository(settings.root)
+    return settings
 
 
 @app.callback()

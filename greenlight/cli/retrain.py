@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 from greenlight.adapters.prefect_runs import (
     FinalState,
@@ -19,13 +18,12 @@ from greenlight.adapters.prefect_runs import (
     start_run,
     unfinished,
 )
+from greenlight.cli.answer import Answer, handed_in
 from greenlight.cli.stack import bring_up
 from greenlight.cli.terminal import INTERRUPTED, console, say, stopwatch
-from greenlight.errors import GreenlightError
+from greenlight.config import PERIOD, Device
+from greenlight.errors import ConfigError, GreenlightError
 from greenlight.wiring import Project, open_project
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 DEPLOYMENT = "retrain/retrain"
 RUN_NAME = re.compile(r"\b\d{4}-\d{2}-[0-9a-f]{6}\b")
@@ -39,69 +37,8 @@ CHATTER = re.compile(
     r"Beginning |Finished in state|View at |Running \d+ deployment|Executing deployment|Deployment step|"
     r"All deployment steps|Downloading flow code|Created (task|subflow)|Process for flow run"
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How the retrain went.
-
-    Attributes
-    ----------
-    outcome : str
-        Name of the final state, ``Started`` when it is not followed, ``Following stopped`` after Ctrl-C.
-    reason : str
-    page : str
-        Address of the run's page in the Prefect UI.
-    exit_code : int
-    run : str
-        Name of the run; empty when it came to none.
-    record : dict
-        What is recorded of the run.
-    reports : dict of str to str
-        Pages on this machine, by title.
-    example : str
-        A request to paste, while a version is live.
-    """
-
-    outcome: str
-    reason: str
-    page: str
-    exit_code: int
-    run: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
-    reports: dict[str, str] = field(default_factory=dict)
-    example: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "run": self.run,
-            "version": self.record.get("version", ""),
-            "metrics": self.record.get("metrics", {}),
-            "page": self.page,
-            "reports": self.reports,
-            "example": self.example,
-        }
-
-    def views(self) -> Iterator[RenderableType]:
-        """For a terminal."""
-        from rich.text import Text
-
-        from greenlight.cli import views
-
-        head = views.outcome_text(self.outcome)
-        head.stylize("bold")
-        yield Text.assemble(head, f": {self.reason}" if self.reason else "")
-        verdict = self.record.get("verdict") or {}
-        if self.outcome == "DataRejected" and self.record.get("validation"):
-            yield from ("", "\n".join(views.contract_lines(self.record["validation"])))
-        elif verdict:
-            yield from ("", views.verdict_view(verdict))
-        yield from ("", *(f"{title}: {path}" for title, path in (self.reports | {"page": self.page}).items()))
-        if self.example:
-            yield from ("", "Ask the version that is live:", "", self.example)
+# The same at every level: the flow tells an error of ours in words, and one with a traceback is longer than a line.
+ECHO = re.compile(r"Finished in state|Task run failed with (?!.* - Retry \d)[^\n]*\Z")
 
 
 def run_retrain(*, as_of: str, device: str, detach: bool) -> Answer:
@@ -138,15 +75,38 @@ def _checked(project: Project, as_of: str, device: str) -> dict[str, str]:
     """The flow's parameters, after every mistake that can be found without work was looked for."""
     from greenlight.operations.plan import plan
 
+    _check_flags(as_of, device)
     plan(project, as_of=as_of, device=device)  # what it finds, the run itself says
     return {"as_of": as_of or project.params.data.as_of, **({"device": device} if device else {})}
+
+
+def _check_flags(as_of: str, device: str) -> None:
+    """Refuse what is wrong with a flag alone, naming the flag: params.yaml has no part in it."""
+    from greenlight.adapters import device as devices
+
+    if as_of and as_of != "next" and not PERIOD.match(as_of):
+        what = f"{as_of!r} is neither a month such as 2013-08 nor 'next'"
+        raise ConfigError(what, where="--as-of", todo="greenlight retrain --as-of 2013-08, or leave the flag out")
+    known = get_args(Device)
+    if device and device not in known:
+        what = f"{device!r} is no device; there are {', '.join(known)}"
+        raise ConfigError(what, where="--device", todo="greenlight retrain --device auto, or leave the flag out")
+    try:
+        if device:
+            devices.resolve(device)
+    except ConfigError as exc:
+        what = exc.what.replace("train.device", "--device")
+        todo = "run on a machine with an NVIDIA GPU and its driver, or greenlight retrain --device auto"
+        raise ConfigError(what, where="--device", todo=todo) from exc
 
 
 def _follow(project: Project, flow_run: str) -> FinalState:
     """Show what the run does until it has ended."""
     with console(stderr=True).status("waiting for the worker") as status:
         teller = Teller(status.update)
-        return follow(project.settings, flow_run, Watcher(teller.on_log, teller.on_stage, teller.on_state))
+        final = follow(project.settings, flow_run, Watcher(teller.on_log, teller.on_stage, teller.on_state))
+        teller.tell_rest(final.message)
+        return final
 
 
 class Teller:
@@ -161,14 +121,38 @@ class Teller:
     def __init__(self, now: Callable[[str], None]) -> None:
         self.now = now
         self.elapsed = stopwatch()
+        self.said: dict[str, str] = {}  # the last words of each stage
+        self.kept: list[LogLine] = []
 
     def on_log(self, line: LogLine) -> None:
-        """A line of the run; what Prefect says about itself is left out."""
+        """A line of the run; what Prefect says about itself, and what was just said, are left out."""
+        if ECHO.match(line.message):
+            return
         if line.level < WARNING and (CHATTER.match(line.message) or line.logger.endswith(".worker")):
             return
-        stage = "" if not line.stage or line.message.startswith(f"{line.stage}:") else f"{line.stage}: "
+        if line.level > WARNING and not line.stage and line.logger.endswith(".flow_runs"):
+            self.kept.append(line)  # most likely why the run ends, and that is in the answer
+            return
+        self._tell(line)
+
+    def tell_rest(self, reason: str) -> None:
+        """The errors of the flow itself that the run's `reason` does not hold already."""
+        for line in self.kept:
+            if line.message not in reason:
+                self._tell(line)
+        self.kept.clear()
+
+    def _tell(self, line: LogLine) -> None:
+        message, before = line.message, self.said.get(line.stage, "")
+        headline, _, rest = message.partition("\n")
+        if line.stage and headline in before:
+            message = rest.lstrip("\n")
+        self.said[line.stage] = line.message
+        if not message:
+            return
+        stage = "" if not line.stage or message.startswith(f"{line.stage}:") else f"{line.stage}: "
         style = "red" if line.level > WARNING else "yellow" if line.level == WARNING else ""
-        say(f"{self.elapsed():>6}  {stage}{line.message}", style=style)
+        say(f"{self.elapsed():>6}  {stage}{message}", style=style)
 
     def on_stage(self, stage: Stage) -> None:
         """A task has begun or ended."""
@@ -183,19 +167,24 @@ class Teller:
 
 
 def _answer(project: Project, final: FinalState, page: str) -> Answer:
-    from greenlight.cli.views import report_paths
+    from greenlight.cli import views
 
     named = RUN_NAME.search(final.message)
     run = named[0] if named else ""
+    record = _record(project, run)
+    reason = final.message
+    if record and reason == f"{run}: {record['reason']}":
+        reason = f"{run}: {views.reason_text(record)}"
     return Answer(
         outcome=final.name,
-        reason=final.message,
+        reason=reason,
         page=page,
         exit_code=0 if final.type == "COMPLETED" else 3 if final.name == "DataRejected" else 1,
         run=run,
-        record=_record(project, run),
-        reports=report_paths(project, run) if run else {},
+        record=record,
+        reports=views.report_paths(project, run) if run else {},
         example=example(project),
+        mend=handed_in(project, record) if final.name == "DataRejected" else (),
     )
 
 

@@ -62,7 +62,7 @@ def run_views(run: Mapping[str, Any], project: Project) -> Iterator[RenderableTy
     """Everything about one run."""
     yield _facts(_run_facts(run))
     if run["reason"]:
-        yield Text(f"\n{run['reason']}")
+        yield Text(f"\n{reason_text(run)}")
     if run["verdict"]:
         yield from ("", verdict_view(run["verdict"]))
     elif run["validation"]:
@@ -92,6 +92,12 @@ def _run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
         "python": run["environment"].get("python", ""),
         "xgboost": run["environment"].get("libraries", {}).get("xgboost", ""),
     }
+
+
+def reason_text(run: Mapping[str, Any]) -> str:
+    """Why a run ended so; that its gates said yes comes first where something else held it back."""
+    held_back = run["outcome"] == "KeptChampion" and (run.get("verdict") or {}).get("decision") == "promote"
+    return f"The gates said yes; held back because {run['reason']}" if held_back else str(run["reason"])
 
 
 def verdict_view(verdict: Mapping[str, Any]) -> RenderableType:
@@ -168,6 +174,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     if down and status.get("processes"):
         names = ", ".join(f"{process['name']} ({process['state']})" for process in down)
         state = Text(f"not all of it runs: {names}; greenlight up mends it", "bold red")
+    if status.get("note"):
+        state = Text(status["note"], "bold red")
     running = [f"{p['name']} (pid {p['pid']})" for p in status["processes"] if p["pid"]]
     return _facts(
         {

@@ -8,7 +8,7 @@ must not know how servers are started or how traffic is switched.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -72,6 +72,26 @@ class Desired:
         for version in state.running:
             _check(version)
         return state
+
+
+def standing(history: Sequence[str]) -> tuple[str, ...]:
+    """The versions that a roll back can go back to one by one, the present one last.
+
+    The ledger is read as a stack: a new version goes on top, and going back to one that is on it takes off everything
+    above. So what was rolled back from is not on it, and a second roll back goes further back instead of forwards.
+
+    Parameters
+    ----------
+    history : sequence of str
+        Versions as they took the traffic, oldest first.
+    """
+    stack: list[str] = []
+    for version in history:
+        if version in stack:
+            del stack[stack.index(version) + 1 :]
+        else:
+            stack.append(version)
+    return tuple(stack)
 
 
 def begin(state: Desired, version: str) -> Desired:

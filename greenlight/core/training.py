@@ -6,7 +6,10 @@ best iteration, so that what is saved is what is scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ from greenlight.core.lookup import Float32
 from greenlight.core.model import Feature
 from greenlight.errors import ConfigError, GreenlightError
 
+_UNUSED = re.compile(r"Parameters: \{(.*?)\} are not used", re.DOTALL)
 Labels = npt.NDArray[np.int8]
 
 
@@ -103,7 +107,7 @@ def train(
         "nthread": threads,
     }
     history: dict[str, dict[str, list[float]]] = {}
-    try:
+    with _refusals():
         rows = xgb.QuantileDMatrix(data.matrix, data.label, **shared)
         watch = xgb.QuantileDMatrix(stop.matrix, stop.label, ref=rows, **shared)
         found = xgb.train(
@@ -115,11 +119,6 @@ def train(
             evals_result=history,
             verbose_eval=False,
         )
-    except xgb.core.XGBoostError as exc:
-        reason = _reason(str(exc))
-        raise ConfigError(
-            f"XGBoost refused: {reason}", where="params.yaml: train", todo="correct train.booster"
-        ) from exc
     trees = found.best_iteration + 1
     return Trained(
         booster=bytes(found[:trees].save_raw("ubj")),
@@ -127,6 +126,42 @@ def train(
         stop_log_loss=history["stop"]["logloss"][trees - 1],
         version=xgb.__version__,
     )
+
+
+def check_parameters(booster: Mapping[str, Any]) -> None:
+    """Find parameters that XGBoost does not know or refuses, on four rows and before any real work.
+
+    Raises
+    ------
+    ConfigError
+        XGBoost refuses a value, or a name is unknown: it would train on without it.
+    """
+    rows = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
+    part = Part(rows, np.array([0, 1, 0, 1], dtype=np.int8))
+    train(part, part, (Feature("x", "q"),), booster, seed=0, max_rounds=1, early_stopping_rounds=1, threads=1)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What XGBoost refuses, and what it only warns of and then leaves out, as one kind of error."""
+    xgb = xgboost()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except xgb.core.XGBoostError as exc:
+            reason = _reason(str(exc))
+            raise ConfigError(
+                f"XGBoost refused: {reason}", where="params.yaml: train", todo="correct train.booster"
+            ) from exc
+    for warning in said:
+        unused = _UNUSED.search(str(warning.message))
+        if unused:
+            names = ", ".join(re.findall(r'"([^"]+)"', unused[1]))
+            raise ConfigError(
+                f"XGBoost does not know {names}", where="params.yaml: train.booster", todo="correct the keys"
+            )
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def build_info() -> dict[str, Any]:

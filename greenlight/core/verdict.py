@@ -246,10 +246,9 @@ def _cell(text: str) -> str:
 
 def _checks_table(checks: Sequence[Check]) -> str:
     lines = ["| | check | value | limit | |", "| --- | --- | ---: | ---: | --- |"]
-    signs = {True: "✅", False: "❌", None: "❔"}
     for check in checks:
         cells = (
-            signs[check.passed],
+            f"**{check.mark}**" if check.passed is False else check.mark,
             f"`{check.name}`",
             number(check.value),
             number(check.limit),

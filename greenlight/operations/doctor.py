@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from greenlight.adapters import device, dvc, edge, machine, prefect, processes
 from greenlight.adapters.git import Repository
-from greenlight.config import Params, Settings
+from greenlight.config import Params, Settings, require_repository
 from greenlight.errors import GreenlightError
 from greenlight.operations import stack
 
@@ -69,7 +68,9 @@ def examine(settings: Settings | None = None) -> Report:
         The environment holds a wrong or unknown ``GREENLIGHT_*``.
     """
     settings = settings or Settings.load()
-    return Report(tuple(check for name, look in CHECKS.items() for check in _looked(name, look, settings)))
+    here = tuple(_looked("repository", _repository, settings))
+    looks = {name: look for name, look in CHECKS.items() if not here or name in ANYWHERE}
+    return Report((*here, *(check for name, look in looks.items() for check in _looked(name, look, settings))))
 
 
 def _looked(name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings) -> Iterator[Check]:
@@ -78,6 +79,12 @@ def _looked(name: str, look: Callable[[Settings], Check | Iterator[Check]], sett
         yield from (found,) if isinstance(found, Check) else found
     except GreenlightError as exc:
         yield Check(name, "fail", f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
+
+
+def _repository(settings: Settings) -> Iterator[Check]:
+    """Speaks up only outside a repository, where most of the other checks would send the reader astray."""
+    require_repository(settings.root)
+    yield from ()
 
 
 def _python(_: Settings) -> Check:
@@ -130,8 +137,11 @@ def _remote(settings: Settings) -> Check:
         if why:
             todo = f"check address and rights: dvc list-url remote://{name}/"
             return Check("dvc remote", "fail", f"{name} at {url} does not answer: {why}", todo)
-    elif not os.access(machine.existing(Path(url)), os.W_OK):
-        return Check("dvc remote", "fail", f"{name} at {url} can't be written", "give this user the right to write")
+        return Check("dvc remote", "ok", f"{name} at {url} can be listed; writing to it was not probed")
+    why = machine.folder_refuses(Path(url))
+    if why:
+        todo = "make it a folder that this user may write to, or dvc remote modify " + name + " url FOLDER"
+        return Check("dvc remote", "fail", f"{name} at {url} can't be written: {why}", todo)
     return Check("dvc remote", "ok", f"{name} at {url}")
 
 
@@ -221,3 +231,4 @@ CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
     "work folders": _leftovers,
     "stack": _stack,
 }
+ANYWHERE = ("python", "envoy", "ports")  # what can be said about the machine alone

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
 from greenlight import datasets
 from greenlight.adapters import device as devices
 from greenlight.adapters import dvc
 from greenlight.adapters.registry import Version
-from greenlight.config import Params
-from greenlight.core import periods
+from greenlight.config import Params, PathParams
+from greenlight.core import periods, training
 from greenlight.datasets.supply import INCOMING, Supply
-from greenlight.errors import UsageError
+from greenlight.errors import ConfigError, NotFound, UsageError
 from greenlight.wiring import Project
 
 
@@ -73,7 +74,9 @@ def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
     params = _with(project.params, as_of, device)
     dvc.remote(project.settings.root)
     info = devices.resolve(params.train.device)
-    supply = Supply(datasets.load(params.dataset).source, project.settings.root / INCOMING)
+    dataset = datasets.load(params.dataset)
+    _check_names(params, dataset)
+    supply = Supply(dataset.source, project.settings.root / INCOMING)
     available = supply.periods()
     champion = project.registry.champion()
     wanted = params.data.as_of
@@ -82,18 +85,46 @@ def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
     name = f"{wanted}-{secrets.token_hex(3)}"
     chosen = periods.plan(wanted, params.data.window_months)
     missing = [period for period in chosen.all if period not in available]
-    if missing and params.data.as_of == "next":
+    if missing and params.data.as_of == "next" and wanted > available[-1]:
         why = f"nothing new to train on: {wanted} is not there yet, the newest month is {available[-1]}"
+        if not champion:
+            why += f" (the first run needs data.window_months, {params.data.window_months}, and two more)"
         return Plan(name, params, info, champion, nothing_new=why)
     if missing:
         first = periods.shift(available[0], params.data.window_months + 1)
+        needed = f"{chosen.all[0]} to {wanted} (data.window_months {params.data.window_months})"
         raise UsageError(
-            f"as_of {wanted} needs {', '.join(chosen.all)}, and {', '.join(missing)} is not in the data",
+            f"as_of {wanted} needs {needed}; {len(missing)} of these months not in the data: {_shown(missing)}",
             where=f"dataset {params.dataset}: {available[0]} to {available[-1]}",
-            todo=f"an as_of from {first} to {available[-1]}",
+            todo=f"an as_of from {first} to {available[-1]}"
+            if first <= available[-1]
+            else f"a data.window_months of at most {len(available) - 2}",
         )
     concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
     return Plan(name, concrete, info, champion, warnings=_warnings(project))
+
+
+def _shown(months: list[str]) -> str:
+    return ", ".join(months[:3]) + (f" and {len(months) - 3} more" if len(months) > 3 else "")
+
+
+def _check_names(params: Params, dataset: datasets.Dataset) -> None:
+    """Find misspelt names that only a late stage would meet.
+
+    Raises
+    ------
+    ConfigError
+        A column to slice by that no row has, or a parameter that XGBoost does not know.
+    """
+    fields = dataset.request.FIELDS
+    unknown = [name for name in params.gates.slices.columns if name not in fields]
+    if unknown:
+        raise ConfigError(
+            f"no column {', '.join(unknown)} to slice by; there are {', '.join(fields)}",
+            where="params.yaml: gates.slices.columns",
+            todo="correct the names",
+        )
+    training.check_parameters(params.train.booster)
 
 
 def _with(params: Params, as_of: str, device: str) -> Params:
@@ -114,15 +145,24 @@ def _next(project: Project, champion: Version | None, available: list[str], wind
 
 def champion_as_of(project: Project, champion: Version) -> str:
     """The holdout period of the run that trained the champion."""
-    return recorded_params(project, champion.commit).data.as_of
+    return str(recorded_params(project, champion.commit)["data"]["as_of"])
 
 
-def recorded_params(project: Project, commit: str) -> Params:
-    """The params.yaml that a run was executed with."""
+def recorded_params(project: Project, commit: str) -> dict[str, Any]:
+    """The params.yaml that a run was executed with, as it was: today's schema may know more keys than its own."""
     import yaml
 
-    raw = project.repository.read(commit, "params.yaml")
-    return Params.check(yaml.safe_load(raw or b""), where=f"params.yaml at {commit[:10]}")
+    raw = yaml.safe_load(project.repository.read(commit, "params.yaml") or b"")
+    if not isinstance(raw, dict) or not {"data", "paths"} <= set(raw):
+        raise NotFound(
+            "the commit holds no params.yaml of a run", where=commit[:10], todo="greenlight runs lists the runs"
+        )
+    return raw
+
+
+def recorded_paths(project: Project, commit: str) -> PathParams:
+    """Where the stages of a recorded run read and wrote."""
+    return PathParams.model_construct(**recorded_params(project, commit)["paths"])
 
 
 def _concrete(params: Params, as_of: str, source: str, champion: Version | None, device: str) -> Params:

@@ -18,7 +18,7 @@ from greenlight.core.release import Desired
 from greenlight.errors import GreenlightError, PreflightFailed
 from greenlight.operations.preflight import PreflightReport, preflight
 from greenlight.operations.serving import Log, Serving, silent
-from greenlight.wiring import open_project
+from greenlight.wiring import Project, open_project
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,13 @@ def release(settings: Settings, version: str, *, log: Log = silent) -> ReleaseRe
     ServerError, EdgeError, BentoError
         A part failed; before the switch, whatever served keeps serving.
     """
-    serving = Serving(open_project(settings), log)
-    target = serving.project.registry.get(version)
+    return release_in(open_project(settings), version, log=log)
+
+
+def release_in(project: Project, version: str, *, log: Log = silent) -> ReleaseReport:
+    """`release` in a project that is open already."""
+    serving = Serving(project, log)
+    target = project.registry.get(version)
     serving.require_up()
     with serving.desired.changing(f"release of {target.name}"):
         state = serving.tidy()

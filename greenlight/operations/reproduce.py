@@ -13,10 +13,9 @@ from greenlight.adapters import device as devices
 from greenlight.adapters import dvc, environment
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
-from greenlight.config import Params
 from greenlight.core.equivalence import SCORE_TOLERANCE, Difference, compare
 from greenlight.errors import NotFound
-from greenlight.operations.plan import recorded_params
+from greenlight.operations.plan import recorded_params, recorded_paths
 from greenlight.operations.runs import find_run
 from greenlight.operations.workspace import configured, materialize, remove, write_params
 from greenlight.wiring import Project
@@ -125,28 +124,25 @@ def _execute(
     recorded: dict[str, dict[str, str]],
     log: Callable[[str], None],
 ) -> None:
-    params = recorded_params(project, commit)
-    paths = params.paths
+    paths = recorded_paths(project, commit)
     wanted = [paths.snapshot]
     if (pipeline.root / f"{paths.champion}.dvc").is_file():
         wanted.append(f"{paths.champion}.dvc")
     pipeline.pull(wanted)
     log(f"snapshot: fetched {paths.snapshot} as recorded")
-    _on_a_device_that_is_here(params, pipeline.root, log)
+    _on_a_device_that_is_here(recorded_params(project, commit)["train"]["device"], pipeline.root, log)
     for stage in ORDER[1:]:
         if stage in recorded:
             done = pipeline.run_stage(stage, force=True)
             log(f"{stage}: {done.summary} ({done.seconds:.1f} s)")
 
 
-def _on_a_device_that_is_here(params: Params, root: Path, log: Callable[[str], None]) -> None:
+def _on_a_device_that_is_here(device: str, root: Path, log: Callable[[str], None]) -> None:
     """A run of a GPU comes back on a machine without one too, within the tolerance instead of byte by byte."""
-    if params.train.device != "cuda" or devices.resolve("auto").kind == "cuda":
+    if device != "cuda" or devices.resolve("auto").kind == "cuda":
         return
     log("train: recorded on a GPU, and there is none here; training on the CPU")
-    raw = params.model_dump()
-    raw["train"]["device"] = "cpu"
-    write_params(root / "params.yaml", Params.check(raw, where="params.yaml"))
+    write_params(root / "params.yaml", {"train": {"device": "cpu"}})
 
 
 def _outputs(recorded: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> tuple[Output, ...]:
@@ -176,7 +172,7 @@ def _judge(project: Project, commit: str, root: Path, outputs: tuple[Output, ...
 
 def _changed_since(project: Project, commit: str, root: Path) -> str:
     """What is another one now than when the run was recorded: interpreter, platform, libraries."""
-    run = recorded_params(project, commit).paths.run
+    run = recorded_paths(project, commit).run
     before = json.loads(project.repository.read(commit, run) or b"{}").get("environment", {})
     now = environment.describe(root)
     pairs = {key: (before.get(key), now.get(key)) for key in ("python", "platform", "machine", "cpus")}
@@ -190,7 +186,7 @@ def _compare_scores(project: Project, commit: str, root: Path) -> Difference:
     """The largest differences in holdout scores and metrics between the recorded run and `root`."""
     import polars as pl
 
-    paths = recorded_params(project, commit).paths
+    paths = recorded_paths(project, commit)
     with materialize(project.settings, commit, [paths.evaluation]) as before:
         old = pl.read_parquet(before / paths.evaluation / "scores.parquet")["candidate"].to_numpy()
         old_metrics = json.loads(Repository(before).read(commit, paths.metrics) or b"{}")

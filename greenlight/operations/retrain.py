@@ -10,6 +10,7 @@ from greenlight.adapters import bento
 from greenlight.adapters.dvc import LOCK, Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.core.contract_report import ContractReport, headline
+from greenlight.core.release import standing
 from greenlight.core.verdict import Verdict
 from greenlight.operations import record as records
 from greenlight.operations.plan import Plan
@@ -66,15 +67,16 @@ class Run:
     def withdrawn(self) -> str:
         """Why a candidate that passed its gates is not released by itself; empty where nothing stands against it.
 
-        A version that served and does not serve any more was rolled back from, by a person with a reason. After a roll
-        back `next` is that version's month again, so the same candidate comes back to the byte.
+        A version that a roll back took off the stack of the ledger was rolled back from, by a person with a reason;
+        one that a later version superseded was not. After a roll back `next` is that version's month again, so the
+        same candidate comes back to the byte.
         """
         registry = self.project.registry
-        champion, served = registry.champion(), {row.version for row in registry.history()}
+        served = [row.version for row in registry.history()]
+        left = set(served) - set(standing(served))
         made = records.model_of((self.workspace.root / LOCK).read_bytes())
         for version in registry.versions():
-            known = version != champion and version.name in served
-            if known and made == model_hash(self.project, version):
+            if version.name in left and made == model_hash(self.project, version):
                 return (
                     f"the candidate is {version.name} again, which served and was rolled back from; "
                     f"to put it back: greenlight rollback --to {version.name}"

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from greenlight.adapters.desired import DesiredState
-from greenlight.adapters.registry import Registry
 from greenlight.config import Settings
+from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
-from greenlight.operations.release import ReleaseReport, release
+from greenlight.operations.release import ReleaseReport, release_in
+from greenlight.operations.runs import find_run
 from greenlight.operations.serving import Log, silent
-from greenlight.wiring import open_project
+from greenlight.wiring import Project, open_project
+
+LISTS = "greenlight runs shows which runs became versions"
 
 
 def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = silent) -> ReleaseReport:
     """Release an earlier version; saying so when it serves already.
+
+    A params.yaml with mistakes does not stand in the way: that of the live version's run counts instead.
 
     Parameters
     ----------
     to : str
         Version, such as ``v1``.
     to_run : str
-        Name of the run that the version came from. Without both: the version that served before the current
-        one.
+        Run that the version came from: its name or an unambiguous beginning of it. Without both: the version that
+        served before the current one, and again the one before that when repeated.
 
     Raises
     ------
@@ -33,24 +38,29 @@ def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = s
     """
     if to and to_run:
         raise UsageError("--to and --to-run were both given", todo="name the version or its run")
-    registry = open_project(settings).registry
-    target = _target(registry, DesiredState(settings.home).load().live, to, to_run)
+    project = open_project(settings, lenient=True)
+    target = _target(project, to, to_run)
     log(f"rolling back to {target}")
-    return release(settings, target, log=log)
+    return release_in(project, target, log=log)
 
 
-def _target(registry: Registry, live: str, to: str, to_run: str) -> str:
+def _target(project: Project, to: str, to_run: str) -> str:
     if to:
-        return registry.get(to).name
+        return project.registry.get(to).name
     if to_run:
-        for version in registry.versions():
-            if version.run == to_run:
-                return version.name
-        raise NotFound(f"no version came from run {to_run!r}", todo="greenlight runs shows which runs became versions")
-    history = [entry.version for entry in registry.history()]
-    current = live or (history[-1] if history else "")
-    before = [version for version in history if version != current]
-    if not before:
-        state = f"only {current} ever served" if current else "nothing has served yet"
-        raise NotFound(f"there is nothing to roll back to: {state}", todo="greenlight rollback --to <version>")
-    return before[-1]
+        version = project.registry.at(find_run(project, to_run))
+        if version is None:
+            raise NotFound(f"no version came from run {to_run!r}", todo=LISTS)
+        return version.name
+    history = [entry.version for entry in project.registry.history()]
+    live = DesiredState(project.settings.home).load().live
+    # A crash may have come between the switch and the ledger; what serves counts as served.
+    stack = standing([*history, live] if live else history)
+    if not stack:
+        raise NotFound("there is nothing to roll back to: nothing has served yet", todo=LISTS)
+    if len(stack) == 1:
+        raise NotFound(
+            f"there is nothing to roll back to: nothing served before {stack[0]}",
+            todo=f"name one with --to; {LISTS}",
+        )
+    return stack[-2]

@@ -63,10 +63,28 @@ class Serving:
         if not (self.supervisor.is_up() and wait_until(self.edge.is_up, 10.0, 0.1)):
             raise ServerError("the stack is down, nothing can be released", todo="run greenlight up")
 
+    def check_edge(self) -> None:
+        """Have Envoy say yes to other settings than those that it runs with, before anything is stopped for them.
+
+        Raises
+        ------
+        EdgeError
+            It says no; what runs goes on.
+        """
+        if self.edge.is_up() and self.edge.listens_elsewhere():
+            self.edge.check()
+
     def edge_up(self) -> None:
-        """Start the edge with what should serve, unless it runs as it should."""
+        """Start the edge with what should serve, unless it runs as it should.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refuses the settings; an edge that runs with others goes on.
+        """
         running = self.supervisor.state(EDGE).pid and self.edge.is_up()
         if running and self.edge.listens_elsewhere():
+            self.check_edge()
             self.supervisor.remove(EDGE)
             running = False
         if not running:

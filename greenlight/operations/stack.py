@@ -6,6 +6,7 @@ and what serves is restored from the desired state.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class StackStatus:
         What served when, oldest first.
     home : str
         Where logs and work state are.
+    note : str
+        What a person must know beyond that; empty when there is nothing.
     """
 
     up: bool
@@ -51,6 +54,7 @@ class StackStatus:
     processes: tuple[ProcessState, ...] = ()
     history: tuple[dict[str, Any], ...] = field(default=())
     home: str = ""
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON values."""
@@ -62,6 +66,7 @@ class StackStatus:
             "processes": states,
             "history": list(self.history),
             "home": self.home,
+            "note": self.note,
         }
 
 
@@ -71,12 +76,15 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     Raises
     ------
     ServerError
-        A port is taken by somebody else, or a process does not come up; the message holds the end of its log.
+        A port is taken by somebody else, the address is none of this machine, or a process does not come up; the
+        message holds the end of its log.
     EdgeError
         Envoy refuses its configuration.
     """
-    serving = Serving(open_project(settings), log)
+    serving = Serving(open_project(settings, lenient=True), log)
+    # A wrong setting must not take down what works: everything is tried before anything is stopped.
     _require_ports(settings)
+    serving.check_edge()
     for folder in ("logs", "serving", "prefect", "tmp"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     environment = {**prefect.environment(settings), **QUIET}
@@ -110,7 +118,7 @@ def down(settings: Settings, *, log: Log = silent) -> None:
 
 def status(settings: Settings) -> StackStatus:
     """How the stack is; only reads."""
-    serving = Serving(open_project(settings))
+    serving = Serving(open_project(settings, lenient=True))
     states = tuple(serving.supervisor.states())
     history = serving.project.registry.history()
     state = serving.desired.load()
@@ -136,28 +144,48 @@ def status(settings: Settings) -> StackStatus:
         processes=states,
         history=tuple({"version": e.version, "created": e.created.isoformat()} for e in history),
         home=str(settings.home),
+        note="" if serving.supervisor.runs() else _abandoned(settings, edge_up),
     )
 
 
+def _abandoned(settings: Settings, answers: bool) -> str:
+    """What a supervisor that is gone has left; empty if nothing."""
+    left = ", ".join(processes.marked_names(settings.home))
+    if not left:
+        return ""
+    does = "what it left still answers" if answers else "what it left still runs and does not answer"
+    return f"the supervisor is gone; {does}: {left}. Nothing restarts it when it dies; greenlight up mends it"
+
+
 def _require_ports(settings: Settings) -> None:
-    """Name the stranger on a port that we need, before anything fails on it.
+    """Find out that edge or Prefect could not listen, and because of whom, before anything fails on it.
 
     Raises
     ------
     ServerError
-        Somebody else listens there.
+        Somebody else listens there, or the address is none of this machine.
     """
     wanted = {EDGE: (settings.edge_port, "EDGE_PORT"), PREFECT_SERVER: (settings.prefect_port, "PREFECT_PORT")}
     if settings.edge_port == settings.prefect_port:
         raise ServerError(f"edge and Prefect are both set to port {settings.edge_port}", where="GREENLIGHT_EDGE_PORT")
     ours = processes.marked_pids(settings.home)
     for name, (port, setting) in wanted.items():
-        if processes.port_is_free(settings.host, port):
+        problem = processes.bind_error(settings.host, port)
+        if problem is None:
             continue
-        holder = processes.port_holder(port)
-        if holder.pid not in ours:
+        if problem.errno != errno.EADDRINUSE:
             raise ServerError(
-                f"port {port} of {name} is taken by {holder}",
+                f"{name} cannot listen there: {problem.strerror}",
+                where=f"{settings.host}:{port}",
+                todo=f"set GREENLIGHT_HOST to an address of this machine, GREENLIGHT_{setting} to a port you may use",
+            )
+        holders = processes.port_holders(port, settings.host) or [processes.Holder(0, "")]
+        if any(h.pid in ours and h.address == settings.host for h in holders):
+            continue
+        strangers = [h for h in holders if h.pid not in ours]
+        if strangers:
+            raise ServerError(
+                f"port {port} of {name} is taken by {strangers[0]}",
                 where=f"{settings.host}:{port}",
                 todo=f"end that process, or set GREENLIGHT_{setting} to a free port",
             )

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -102,7 +102,7 @@ def create(project: Project, plan: Plan) -> Workspace:
     workspace.note("Running")
     with workspace.noting_failure():
         pipeline = configured(project.settings, root)
-        write_params(root / "params.yaml", plan.params)
+        write_params(root / "params.yaml", _concrete(plan.params))
         _lay_incoming(project.settings, root)
         _lay_champion(project, workspace, pipeline, plan.champion)
         pipeline.close()
@@ -151,18 +151,22 @@ def remove(root: Path) -> None:
         shutil.rmtree(root)
 
 
-def write_params(path: Path, params: Params) -> None:
-    """Write concrete values into params.yaml and leave its comments and order as they are."""
+def write_params(path: Path, values: Mapping[str, Mapping[str, object]]) -> None:
+    """Write values into sections of a params.yaml and leave its comments, order and other keys as they are."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     text = yaml.load(path.read_text(encoding="utf-8"))
-    text["data"]["as_of"] = params.data.as_of
-    text["data"]["source"] = params.data.source
-    text.setdefault("champion", {}).update(params.champion.model_dump())
-    text["train"]["device"] = params.train.device
+    for section, changes in values.items():
+        text.setdefault(section, {}).update(changes)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(text, file)
+
+
+def _concrete(params: Params) -> dict[str, dict[str, object]]:
+    """What a run resolves: the values that params.yaml leaves open."""
+    data = {"as_of": params.data.as_of, "source": params.data.source}
+    return {"data": data, "champion": params.champion.model_dump(), "train": {"device": params.train.device}}
 
 
 def _lay_incoming(settings: Settings, root: Path) -> None:

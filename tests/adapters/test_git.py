@@ -40,6 +40,24 @@ def test_uncommitted_changes_travel_binary_too(repository: Repository, tmp_path:
     assert (clone.root / "a.txt").read_bytes() == bytes(range(256))
 
 
+def test_a_file_that_is_new_in_the_index_travels_into_the_next_commit(repository: Repository, tmp_path: Path) -> None:
+    (repository.root / "new.txt").write_text("new\n")
+    repository.run("add", "new.txt")
+    clone = repository.clone(tmp_path / "clone", repository.head())
+    clone.apply(repository.changes())
+    clone.run("commit", "-q", "-a", "-m", "with it")
+
+    assert clone.read("HEAD", "new.txt") == b"new\n"
+
+
+def test_a_failure_with_a_line_for_every_file_ends_with_its_reason(repository: Repository) -> None:
+    names = [f"no-such-file-{i}" for i in range(50)]
+    with pytest.raises(GitError) as caught:
+        repository.run("checkout", "HEAD", "--", *names)
+
+    assert len(str(caught.value).splitlines()) <= 4
+
+
 def test_hooks_of_the_user_do_not_run(repository: Repository) -> None:
     hook = repository.root / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)

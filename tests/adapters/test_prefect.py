@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +216,7 @@ def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
     settings = Settings(root=tmp_path, home=tmp_path, prefect_port=free_port())
     assert not prefect.is_healthy(settings)
     with pytest.raises(OrchestratorError, match="no answer") as caught:
-        prefect.register_deployments(settings)
+        prefect.register_deployments(settings, patience_s=0)
     assert caught.value.retryable
     assert "greenlight up" in caught.value.todo
 
@@ -348,10 +351,12 @@ def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not(
         for pid in (gone.pid, lives.pid):
             # Later than any worker looks, so that none takes it.
             state = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
-            run = prefect.request(settings, "POST", f"/deployments/{found['id']}/create_flow_run", {"state": state})
-            prefect.request(settings, "PATCH", f"/flow_runs/{run['id']}", {"infrastructure_pid": str(pid)})
-            body = {"state": {"type": "RUNNING"}, "force": True}
-            prefect.request(settings, "POST", f"/flow_runs/{run['id']}/set_state", body)
+            path, body = f"/deployments/{found['id']}/create_flow_run", {"state": state, "idempotency_key": str(pid)}
+            run = prefect.request_patiently(settings, "POST", path, body)
+            path = f"/flow_runs/{run['id']}"
+            prefect.request_patiently(settings, "PATCH", path, {"infrastructure_pid": str(pid)})
+            forced = {"state": {"type": "RUNNING"}, "force": True}
+            prefect.request_patiently(settings, "POST", f"{path}/set_state", forced)
             ids.append(run["id"])
         assert len(prefect_runs.bury_dead_runs(settings)) == 1
         types = [prefect.request(settings, "GET", f"/flow_runs/{i}")["state_type"] for i in ids]
@@ -360,3 +365,64 @@ def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not(
         lives.kill()
         lives.wait()
     assert len(prefect_runs.bury_dead_runs(settings)) == 1
+
+
+@contextmanager
+def busy(settings: Settings, times: int = 1) -> Iterator[Settings]:
+    """The server behind a proxy that spoils the first answers to every call: one 503, and one that gets lost."""
+    import httpx
+
+    seen: dict[str, int] = {}
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            call = f"{self.command} {self.path}"
+            seen[call] = seen.get(call, 0) + 1
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if seen[call] <= times:
+                self.answer(503, b'{"exception_message": "database is locked"}')
+                return
+            url = prefect.ui_url(settings) + self.path
+            answer = httpx.request(
+                self.command, url, content=body, headers={"content-type": "application/json"}, trust_env=False
+            )
+            if seen[call] > times + 1:
+                self.answer(answer.status_code, answer.content)
+
+        do_POST = do_GET
+
+        def answer(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield settings.model_copy(update={"prefect_port": server.server_port})
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_busy_for_a_moment_starts_the_run_once(settings: Settings, registered: list[str]) -> None:
+    body = {"deployments": {"name": {"any_": ["reproduce"]}}}
+    before = prefect.request(settings, "POST", "/flow_runs/count", body)
+    with busy(settings) as through:
+        assert prefect.register_deployments(through) == registered
+        run = prefect_runs.start_run(through, "reproduce/reproduce", {"run": "v1"})
+        assert prefect_runs.unfinished(through, "reproduce/reproduce") == [run]
+    assert prefect.request(settings, "POST", "/flow_runs/count", body) == before + 1
+    prefect.request(settings, "POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
+def test_a_server_that_stays_busy_is_not_said_to_be_down(settings: Settings) -> None:
+    with busy(settings, times=1000) as through, pytest.raises(OrchestratorError, match="database is locked") as caught:
+        prefect.register_deployments(through, patience_s=1)
+    assert "503" in caught.value.what
+    assert "greenlight up" not in caught.value.todo
+    assert "prefect-server.log" in caught.value.todo

@@ -23,12 +23,16 @@ from greenlight.adapters.git import Repository
 from greenlight.adapters.prefect_runs import LogLine
 from greenlight.adapters.registry import Registry
 from greenlight.cli import complete
+from greenlight.cli.answer import Answer, handed_in
 from greenlight.cli.app import app
 from greenlight.cli.retrain import Teller
 from greenlight.cli.terminal import Group
-from greenlight.cli.views import reproduce_views, runs_view, status_view
+from greenlight.cli.views import reason_text, reproduce_views, runs_view, status_view
+from greenlight.config import Settings
+from greenlight.core.contract_report import ContractReport, Failure, Outcome
 from greenlight.core.verdict import Check, Verdict
 from greenlight.errors import PreflightFailed
+from greenlight.wiring import open_project
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "reproduce", "rollback", "doctor")
@@ -253,7 +257,7 @@ def test_a_reproduction_shows_which_output_differs() -> None:
     assert next(line for line in lines if "reports/verdict.json" in line).rstrip().endswith("different")
 
 
-@pytest.mark.parametrize("command", [("runs",), ("retrain",), ("show", "v1"), ("status",)])
+@pytest.mark.parametrize("command", [("runs",), ("retrain",), ("show", "v1")])
 def test_a_misspelt_key_of_params_is_named(
     command: tuple[str, ...], recorded: Path, tmp_path: Path, greenlight: Callable[..., Result]
 ) -> None:
@@ -264,6 +268,27 @@ def test_a_misspelt_key_of_params_is_named(
     said = refused(greenlight(root, *command))
     assert "data.window_month: unknown key, did you mean window_months?" in said
     assert "params.yaml" in said
+
+
+def test_status_and_rollback_work_beside_mistakes_in_params(
+    recorded: Path, tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    root = tmp_path / "misspelt"
+    shutil.copytree(recorded, root)
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("window_months:", "window_month:"))
+    result = greenlight(root, "status", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["live"]["version"] == ""
+    assert "v9" in refused(greenlight(root, "rollback", "--to", "v9"))
+
+
+def test_status_says_that_the_supervisor_is_gone() -> None:
+    note = "the supervisor is gone; what it left still answers: envoy (pid 7); greenlight up mends it"
+    status = {"up": False, "live": {"version": "v2"}, "urls": {}, "processes": [], "history": [], "note": note}
+    text = " ".join(" ".join(rendered(status_view(status), 80)).split())
+    assert "envoy (pid 7); greenlight up mends it" in text
+    assert "down;" not in text
 
 
 def test_a_misspelt_setting_is_named(recorded: Path, greenlight: Callable[..., Result]) -> None:
@@ -421,9 +446,140 @@ def test_doctor_names_the_stranger_on_a_port_and_the_package_that_is_missing(
 
 
 def test_doctor_goes_on_where_one_thing_is_broken(tmp_path: Path, greenlight: Callable[..., Result]) -> None:
+    (tmp_path / "cwd" / "params.yaml").write_text("dataset: 5\n")
     result = greenlight(tmp_path / "cwd", "doctor", "--json")
     found = checks(result)
     assert result.exit_code == 1
     assert found["git"]["state"] == "fail"
     assert found["params.yaml"]["state"] == "fail"
     assert found["disk"]["state"] in ("ok", "warn")
+
+
+def test_doctor_outside_a_repository_says_that_first_and_sends_nobody_astray(
+    tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    result = greenlight(tmp_path / "cwd", "doctor", "--json")
+    first, *others = json.loads(result.stdout)["checks"]
+    assert result.exit_code == 1
+    assert (first["name"], first["state"]) == ("repository", "fail")
+    assert "not inside a Greenlight repository" in first["found"]
+    assert "GREENLIGHT_ROOT" in first["todo"]
+    assert "python" in {check["name"] for check in others}
+    assert not any(word in check["todo"] for check in others for word in ("make lock", "git init", "dvc init"))
+
+
+@pytest.mark.parametrize("wrong", ["a file", "below a file"])
+def test_doctor_finds_a_remote_that_nothing_can_be_written_to(
+    wrong: str, checkout: Path, tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    url = str(taken if wrong == "a file" else taken / "remote")
+    (checkout / ".dvc" / "config").write_text(f"[core]\n    remote = here\n['remote \"here\"']\n    url = {url}\n")
+    found = checks(greenlight(checkout, "doctor", "--json"))["dvc remote"]
+    assert found["state"] == "fail"
+    assert f"{taken} is a file" in found["found"]
+
+
+@pytest.mark.parametrize("command", [("status",), ("up",), ("down",), ("runs",), ("retrain",), ("rollback",)])
+def test_outside_a_repository_it_says_so_and_starts_nothing(
+    command: tuple[str, ...], tmp_path: Path, greenlight: Callable[..., Result]
+) -> None:
+    said = refused(greenlight(tmp_path / "cwd", *command))
+    assert "not inside a Greenlight repository" in said
+    assert "next:  cd into the repository, or set GREENLIGHT_ROOT" in said
+    assert "git" not in said.lower()
+    assert not (tmp_path / "work").exists()
+    elsewhere = refused(greenlight(tmp_path / "cwd", *command, ROOT=str(tmp_path / "nowhere")))
+    assert f"GREENLIGHT_ROOT is {tmp_path / 'nowhere'}" in elsewhere
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--as-of", "August"), ("--device", "gpu"), ("--device", "cuda")])
+def test_a_wrong_flag_is_named_alone(
+    flag: str, value: str, checkout: Path, greenlight: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "void")
+    if value == "cuda" and shutil.which("nvidia-smi"):
+        pytest.skip("there is a GPU here")
+    said = refused(greenlight(checkout, "retrain", flag, value))
+    assert f"  where: {flag}\n" in said
+    assert re.search(rf"next:  .*greenlight retrain {flag}", said)
+    assert "params.yaml" not in said
+
+
+YES = {"decision": "promote", "checks": []}
+WHY = "the candidate is v1 again, which served and was rolled back from; to put it back: greenlight rollback --to v1"
+
+
+def told(answer: Answer) -> str:
+    return "\n".join(line for part in answer.views() for line in rendered(part, 400))
+
+
+@pytest.mark.parametrize("outcome", ["KeptChampion", "Inconclusive"])
+def test_a_candidate_that_was_kept_out_names_the_next_month(outcome: str) -> None:
+    answer = Answer(outcome, "r", "page", 0, record={"as_of": "2013-12", "verdict": {"decision": "reject"}})
+    assert "next month: greenlight retrain --as-of 2014-01" in told(answer)
+    assert answer.to_json()["next"].endswith("--as-of 2014-01")
+
+
+@pytest.mark.parametrize("outcome", ["Crashed", "Cancelled"])
+def test_a_run_that_was_killed_says_that_another_is_safe(outcome: str) -> None:
+    text = told(Answer(outcome, "exit status -9", "page", 1))
+    assert "running it again is safe; the champion serves on" in text
+    assert "Crashed" in CliRunner().invoke(app, ["retrain", "--help"]).stdout
+
+
+def test_a_candidate_held_back_is_not_taken_for_one_that_failed() -> None:
+    record = {"outcome": "KeptChampion", "reason": WHY, "verdict": YES, "as_of": "2013-07"}
+    assert reason_text(record) == f"The gates said yes; held back because {WHY}"
+    assert reason_text(record | {"verdict": {"decision": "reject"}}) == WHY
+
+
+def rejection(file: str) -> dict[str, Any]:
+    outcome = Outcome("temp_range", "weather", ("temp",), "0 to 110", "Fahrenheit", "stop", "broken", 9, 3)
+    failure = Failure(
+        "temp_range", "weather", ("temp",), "2013-04", file, "-9", "0 to 110", 3, 9, 0.33, (), "Fahrenheit", "stop"
+    )
+    return {"validation": ContractReport("flight_delay", ("2013-04",), (outcome,), (failure,), ()).to_json()}
+
+
+@pytest.mark.parametrize("file", ["data/snapshot/weather/2013-04.parquet", ""])
+def test_a_rejection_names_what_broke_and_the_file_to_mend(checkout: Path, file: str) -> None:
+    project, record = open_project(Settings(root=checkout)), rejection(file)
+    assert handed_in(project, record) == ()
+    path = checkout / "data" / "incoming" / "weather" / "2013-04.parquet"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (path.parent / "2013-05.parquet").touch()
+    mend = handed_in(project, record)
+    assert mend == ("data/incoming/weather/2013-04.parquet",)
+    answer = Answer("DataRejected", "1 of 1 do not hold", "page", 3, record=record, mend=mend)
+    assert "mend what was handed in, then greenlight retrain: data/incoming/weather/2013-04.parquet" in told(answer)
+    (said,) = answer.to_json()["failures"]
+    assert said["name"] == "temp_range"
+    assert said["sentence"].startswith("weather.temp in 2013-04: -9, expected 0 to 110")
+
+
+def test_an_error_and_a_headline_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = Teller(lambda _: None)
+
+    def say(message: str, stage: str = "", level: int = 20) -> None:
+        logger = "prefect.task_runs" if stage else "prefect.flow_runs"
+        teller.on_log(LogLine("2026-11-01T02:00:00Z", level, logger, stage, message))
+
+    say("validate: The data breaks it (0.8 s)", "validate")
+    say("The data breaks it\n  x temp", "validate", 30)
+    say("gate: Promote: all passed. (0.1 s)", "gate")
+    say("Task run failed with exception: DvcError('a lock') - Retry 1/3 will start 2 second(s) from now", "record", 40)
+    say("Task run failed with exception: DvcError('disk full') - Retries are exhausted", "record", 40)
+    say("Task run failed with exception: KeyError('x')\nTraceback ...", "build", 40)
+    say("disk full. Next: free space", level=40)
+    say("another one", level=40)
+    say("Finished in state Failed('disk full. Next: free space')", level=40)
+    teller.tell_rest("r is v1, but was not released: disk full. Next: free space")
+    text = capsys.readouterr().err
+    assert text.count("The data breaks it") == 1
+    assert text.count("x temp") == text.count("Promote") == text.count("another one") == 1
+    assert "a lock" in text
+    assert "Traceback" in text
+    assert "disk full" not in text

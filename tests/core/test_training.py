@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlight.core.model import Feature
-from greenlight.core.training import Part, Trained, golden_sample, train
+from greenlight.core.training import Part, Trained, check_parameters, golden_sample, train
 from greenlight.errors import ConfigError, GreenlightError
 
 FEATURES = (Feature("kind", "c"), Feature("a", "q"), Feature("b", "q"))
@@ -93,3 +93,11 @@ def _with_package() -> dict[str, str]:
     import greenlight
 
     return {**os.environ, "PYTHONPATH": str(Path(greenlight.__file__).parents[1])}
+
+
+def test_a_parameter_that_xgboost_only_warns_of_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not know max_dpeth"):
+        fit({"max_dpeth": 3})
+    with pytest.raises(ConfigError, match="does not know max_dpeth"):
+        check_parameters({"max_dpeth": 3})
+    check_parameters(BOOSTER)

@@ -98,6 +98,9 @@ def test_markdown_has_summary_every_check_the_evidence_behind_a_no_and_the_metri
     assert "| roc_auc |" in text
     widths = {line.count("|") for line in text.split("## Checks")[1].split("###")[0].splitlines() if line}
     assert widths == {6}
+    assert "| passed | `gate_0` |" in text  # words: signs are empty boxes where no font has them
+    assert "| **failed** | `gate_1` |" in text
+    assert "| cannot be decided | `gate_1` |" in _verdict(True, None).markdown()
 
 
 def test_an_unknown_check_is_a_key_error() -> None:

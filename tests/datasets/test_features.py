@@ -193,3 +193,12 @@ def test_a_wrong_field_is_refused_by_name(field: str, value: object) -> None:
 def test_every_real_row_is_a_valid_request(february: pl.DataFrame) -> None:
     for record in request.records(february[::50]):
         request.Row.model_validate(record)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("scheduled_arrival", "20:19:00+01:00"), ("scheduled_departure", "2013-07-04T17:15:00Z")],
+)
+def test_a_time_with_a_zone_is_refused_since_the_zone_would_be_dropped(field: str, value: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        request.Row.model_validate(request.EXAMPLE | {field: value})

@@ -168,3 +168,36 @@ def test_the_plan_leaves_params_yaml_of_the_checkout_alone(recorded: Recorded) -
     plan(recorded.project)
     assert (recorded.root / "params.yaml").read_bytes() == before
     assert Params.load(recorded.root / "params.yaml").data.as_of == "next"
+
+
+def test_a_window_that_reaches_behind_the_data_is_an_error_and_not_nothing_new(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    root = kit.copy(recorded, tmp_path / "repo").root
+    kit.change(root, {"data.window_months": 50})
+
+    with pytest.raises(UsageError, match=r"data.window_months 50.*at most 10"):
+        plan(kit.open_at(root))
+
+
+def test_a_first_run_without_enough_months_says_how_many_it_needs(checkout: Path) -> None:
+    kit.change(checkout, {"data.window_months": 50})
+
+    assert "data.window_months, 50, and two more" in plan(kit.open_at(checkout)).nothing_new
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"train.booster": {"max_dpeth": 6}}, "XGBoost does not know max_dpeth"),
+        ({"train.booster": {"max_depth": -6}}, "XGBoost refused"),
+        ({"gates.slices.columns": ["carier"]}, "no column carier to slice by"),
+    ],
+)
+def test_names_that_only_a_late_stage_would_meet_are_found_before_any_work(
+    checkout: Path, change: dict[str, object], named: str
+) -> None:
+    kit.change(checkout, change)
+
+    with pytest.raises(ConfigError, match=named):
+        plan(kit.open_at(checkout))

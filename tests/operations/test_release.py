@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from greenlight.adapters.edge import wait_until
 from greenlight.adapters.model_servers import wait_ready
 from greenlight.config import Params, Settings
 from greenlight.core import release as moves
-from greenlight.errors import NotFound, PreflightFailed, ServerError, UsageError
+from greenlight.errors import EdgeError, NotFound, PreflightFailed, ServerError, UsageError
 from greenlight.operations import stack
 from greenlight.operations.preflight import preflight
 from greenlight.operations.release import release
@@ -119,6 +121,15 @@ class Load:
             time.sleep(0.004)
 
 
+@contextmanager
+def broken_params(settings: Settings) -> Iterator[None]:
+    """A mistake in params.yaml while it lasts."""
+    text = settings.params_file.read_text()
+    settings.params_file.write_text(text + "surprise: 1\n")
+    yield
+    settings.params_file.write_text(text)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the bentos v1 to v3."""
@@ -173,9 +184,13 @@ def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stac
     switched = [line for line in up.serving.desired.history() if line["reason"] == "traffic to v1"][-1]["at"]
     late = [at for at, version in load.answers if version == "v2"]
     assert max(late) - datetime.fromisoformat(switched).timestamp() < 1, "traffic moved within a second"
+    with pytest.raises(NotFound, match="nothing served before v1"):
+        rollback(up.settings)
+    assert up.version() == "v1", "a second roll back does not go forwards again"
     assert rollback(up.settings, to="v1").already_live
     assert rollback(up.settings, to_run="run-v3").version == "v3" == up.version()
-    assert rollback(up.settings).version == "v1"
+    with broken_params(up.settings):
+        assert rollback(up.settings).version == "v1" == up.version()
     with pytest.raises(UsageError, match="both given"):
         rollback(up.settings, to="v1", to_run="run-v1")
     with pytest.raises(NotFound, match="v9"):
@@ -293,10 +308,39 @@ def test_everything_killed_is_restored_by_up(up: Stack) -> None:
     old = {s.pid for s in supervisor.states()}
     os.kill(int(supervisor.pid_file.read_text()), signal.SIGKILL)
     assert up.version() == "v1", "what runs goes on answering without its supervisor"
+    edge = next(p for p in processes.marked(up.settings.home) if p.name() == "envoy")
+    found = stack.status(up.settings)
+    assert "the supervisor is gone; what it left still answers" in found.note
+    assert f"envoy (pid {edge.pid})" in found.note
+    assert "greenlight up" in found.to_json()["note"]
+    assert not found.up
+    assert found.live["version"] == "v1"
     up.up()
     assert up.version() == "v1"
     assert up.models() == {"v1"}
     assert not any(processes.is_alive(pid) for pid in old)
+    assert stack.status(up.settings).note == ""
+
+
+def test_settings_that_cannot_work_take_nothing_down(up: Stack) -> None:
+    """An address of another machine, one that Envoy refuses, a stranger's port: named, and the edge goes on."""
+    before = up.serving.supervisor.states()
+    with pytest.raises(ServerError, match=r"edge cannot listen there.*203\.0\.113\.7.*GREENLIGHT_HOST"):
+        stack.up(up.settings.model_copy(update={"host": "203.0.113.7", "start_timeout_s": 2}))
+    named = up.settings.model_copy(update={"host": "nowhere.example", "start_timeout_s": 2})
+    with pytest.raises(EdgeError, match=r"refuses.*nowhere\.example"):
+        Serving(open_project(named)).edge_up()
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.2", up.settings.edge_port))
+        stranger.listen()
+        wide = up.settings.model_copy(update={"host": "0.0.0.0", "start_timeout_s": 2})
+        with pytest.raises(
+            ServerError, match=f"port {up.settings.edge_port} of edge is taken by process {os.getpid()}"
+        ):
+            stack.up(wide)
+    assert up.ask()[0] == 503
+    assert up.serving.supervisor.states() == before
+    assert not up.serving.edge.listens_elsewhere()
 
 
 def test_release_on_a_stack_that_is_down_says_what_to_do(tmp_path: Path, built: Path) -> None:

@@ -124,9 +124,11 @@ def test_a_champion_that_neither_cache_nor_remote_holds_is_an_error_that_leaves_
     before = kit.memory(project)
     found = plan(project)
 
-    with pytest.raises(DvcError, match="neither the cache nor the remote holds it"):
+    with pytest.raises(DvcError, match="neither the cache nor the remote holds it") as caught:
         create(project, found)
 
+    assert "\x1b" not in str(caught.value)
+    assert "https" not in str(caught.value)
     assert kit.memory(project) == before
     assert (list_runs(project)[0].name, list_runs(project)[0].outcome) == (found.run, "Failed")
     assert "neither the cache" in list_runs(project)[0].reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +46,12 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+def _without_zone(value: dt.time) -> dt.time:
+    if value.tzinfo is not None:
+        raise ValueError("should have no time zone")
+    return value
+
+
 class Row(BaseModel):
     """One scheduled departure. A field left out or null counts as not known; codes never seen before are accepted."""
 
@@ -59,7 +65,9 @@ class Row(BaseModel):
     scheduled_departure: NaiveDatetime = Field(
         description="local date and time at the origin, without zone", examples=["2013-07-04T17:15:00"]
     )
-    scheduled_arrival: dt.time = Field(description="local time at the destination", examples=["20:19:00"])
+    scheduled_arrival: Annotated[dt.time, AfterValidator(_without_zone)] = Field(
+        description="local time at the destination, without zone", examples=["20:19:00"]
+    )
     distance: float = Field(gt=0, le=12_500, description="miles between the airports", examples=[1400])
     flight: int | None = Field(default=None, ge=1, le=9999, description="flight number", examples=[1545])
     tailnum: str | None = Field(

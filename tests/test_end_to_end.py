@@ -1,0 +1,159 @@
+"""The whole, from the command line: a fresh clone becomes a live service, and everything about it can be undone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import retrain_kit as kit
+import serving_kit
+
+from greenlight import datasets
+from greenlight.adapters import processes
+from greenlight.config import Settings
+from greenlight.operations import stack
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone, and the environment of somebody who has set nothing up: no home, no name in Git."""
+
+    root: Path
+    environment: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        ports = {name: int(self.environment[f"GREENLIGHT_{name.upper()}"]) for name in ("edge_port", "prefect_port")}
+        return Settings(root=self.root, **ports)  # type: ignore[arg-type]
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "greenlight.cli", *args]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.root, env=os.environ | self.environment, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def greenlight(self, *args: str, status: int = 0) -> Any:
+        """The answer of a command, from JSON."""
+        process = self.start(*args, *([] if args[0] == "down" else ["--json"]))
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == status, err
+        assert "Traceback" not in err
+        return json.loads(out) if out else err
+
+    def ask(self) -> dict[str, Any]:
+        """The answer of the service to the example row."""
+        row = datasets.load("flight_delay").request.EXAMPLE
+        url, body = f"{self.settings.edge_url}/predict", json.dumps({"rows": [row]}).encode()
+        request = urllib.request.Request(url, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            found: dict[str, Any] = json.load(reply)
+        return found
+
+
+@pytest.fixture
+def clone(make_checkout: Callable[[], Path], tmp_path: Path) -> Iterator[Clone]:
+    """Small parameters, committed, in a folder whose name is no plain ASCII word."""
+    source = make_checkout()
+    kit.change(source, kit.SMALL)
+    kit.git(source, "commit", "-q", "-a", "-m", "Small")
+    root = tmp_path / "mein Übungsordner"
+    kit.git(tmp_path, "clone", "-q", str(source), str(root))
+    kit.git(root, "config", "user.useConfigOnly", "true")
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        "HOME": str(home),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "PYTHONPATH": str(root),
+        "GREENLIGHT_EDGE_PORT": str(serving_kit.free_port()),
+        "GREENLIGHT_PREFECT_PORT": str(serving_kit.free_port()),
+        "GREENLIGHT_WORKERS": "1",
+    }
+    found = Clone(root, environment)
+    try:
+        yield found
+    finally:
+        stack.down(found.settings)
+
+
+def test_from_a_clean_clone_to_a_live_service_and_back(clone: Clone) -> None:
+    first = clone.greenlight("retrain")
+    assert (first["outcome"], first["version"], first["run"][:7]) == ("Promoted", "v1", "2013-03")
+    assert Path(first["reports"]["evaluation"]).is_file()
+    assert Path(first["reports"]["data docs"]).is_file()
+    answer = clone.ask()["predictions"][0]
+    assert answer["model_version"] == "v1"
+    assert 0 < answer["probability"] < 1
+    done = subprocess.run(first["example"], shell=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["predictions"][0]["probability"] == answer["probability"]
+
+    again = clone.greenlight("reproduce", first["run"])
+    assert again["verdict"] == "identical"
+    assert len(again["outputs"]) == 10
+    assert all(output["recorded"] == output["reproduced"] for output in again["outputs"])
+
+    second = clone.greenlight("retrain")
+    assert (second["outcome"], second["version"], second["run"][:7]) == ("Promoted", "v2", "2013-04")
+    assert clone.ask()["predictions"][0]["model_version"] == "v2"
+    runs = clone.greenlight("runs")
+    assert [(run["name"], run["as_of"], run["outcome"], run["version"]) for run in runs] == [
+        (second["run"], "2013-04", "Promoted", "v2"),
+        (first["run"], "2013-03", "Promoted", "v1"),
+    ]
+    assert all(run["created"] and run["metrics"]["roc_auc"] > 0.5 for run in runs)
+
+    assert clone.greenlight("rollback")["version"] == "v1"
+    assert clone.ask()["predictions"][0] | {"prediction_id": ""} == answer | {"prediction_id": ""}
+    status = clone.greenlight("status")
+    assert (status["up"], status["live"]["version"], status["live"]["run"]) == (True, "v1", first["run"])
+    assert [entry["version"] for entry in status["history"]] == ["v1", "v2", "v1"]
+    with urllib.request.urlopen(status["urls"]["prefect"], timeout=10) as page:
+        assert page.status == 200
+
+    withdrawn = clone.greenlight("retrain")
+    assert (withdrawn["outcome"], withdrawn["version"]) == ("KeptChampion", "")
+    executed = [s["stage"] for s in clone.greenlight("show", withdrawn["run"])["stages"] if s["executed"]]
+    assert executed == [], "same month, same champion: everything comes from the cache"
+    assert clone.ask()["predictions"][0]["model_version"] == "v1"
+
+    clone.greenlight("down")
+    assert not processes.marked(clone.settings.home)
+    down = clone.greenlight("status")
+    assert (down["up"], down["live"]["version"]) == (False, "v1")
+    assert kit.git(clone.root, "status", "--porcelain") == ""
+    assert list(Path(clone.environment["HOME"]).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_machine_that_goes_down_in_the_middle_of_a_run(clone: Clone) -> None:
+    """Everything is killed at once; the same command brings all of it back and finishes the job."""
+    clone.greenlight("retrain")
+    following = clone.start("retrain")
+    runs = clone.settings.home / "runs"
+    until = time.monotonic() + 120
+    while not list(runs.glob("2013-04-*/reports/validation.json")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    for pid in processes.marked_pids(clone.settings.home):
+        psutil.Process(pid).kill()
+    following.kill()
+    following.communicate()
+
+    second = clone.greenlight("retrain")
+
+    assert (second["outcome"], second["version"]) == ("Promoted", "v2")
+    assert clone.ask()["predictions"][0]["model_version"] == "v2"
+    listed = [(run["as_of"], run["outcome"], run["version"]) for run in clone.greenlight("runs")]
+    assert listed == [("2013-04", "Promoted", "v2"), ("2013-04", "Failed", ""), ("2013-03", "Promoted", "v1")]
+    assert [entry["version"] for entry in clone.greenlight("status")["history"]] == ["v1", "v2"]
