@@ -26,8 +26,8 @@ def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = ""
     4. **featurize, train, evaluate, gate**: build features, train, score candidate and champion on the holdout, judge.
        A stage whose inputs did not change comes from DVC's cache.
     5. **record**: push the data, save the run as a DVC experiment. A "no" of the gates ends here as `KeptChampion`, a
-       "cannot tell" as `Inconclusive`; so does a candidate that is, to the byte, a version that somebody rolled back
-       from (`KeptChampion`): only a person puts that one back.
+       "cannot tell" as `Inconclusive`. A candidate that is, to the byte, a version that somebody rolled back from ends
+       as `KeptChampion` too: only a person puts that one back.
     6. **register, build**: the next version as a Git tag, and its bento.
     7. **release** (a flow of its own): preflight, start, switch the edge, drain the old version. Ends as `Promoted`.
 

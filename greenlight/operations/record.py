@@ -12,7 +12,7 @@ from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.errors import GitError
 from greenlight.operations.plan import Plan
-from greenlight.operations.workspace import Workspace, model_hash
+from greenlight.operations.workspace import Workspace, model_hash, model_of
 from greenlight.wiring import Project
 
 REFS = "refs/exps/"
@@ -97,11 +97,6 @@ def register(project: Project, commit: str, run: str) -> Version:
         if made and model_hash(project, version) == made:
             return version
     return project.registry.register(commit, run)
-
-
-def model_of(lock: bytes | None) -> str:
-    """DVC's hash of the model folder that a lock names; empty where it names none."""
-    return next(iter(dvc.lock_hashes(lock).get("train", {}).values()), "")
 
 
 def _uncached(workspace: Workspace) -> list[str]:

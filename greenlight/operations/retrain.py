@@ -14,7 +14,7 @@ from greenlight.core.release import standing
 from greenlight.core.verdict import Verdict
 from greenlight.operations import record as records
 from greenlight.operations.plan import Plan
-from greenlight.operations.workspace import Workspace, configured, create, model_hash
+from greenlight.operations.workspace import Workspace, configured, create, model_hash, model_of
 from greenlight.wiring import Project
 
 
@@ -74,7 +74,7 @@ class Run:
         registry = self.project.registry
         served = [row.version for row in registry.history()]
         left = set(served) - set(standing(served))
-        made = records.model_of((self.workspace.root / LOCK).read_bytes())
+        made = model_of((self.workspace.root / LOCK).read_bytes())
         for version in registry.versions():
             if version.name in left and made == model_hash(self.project, version):
                 return (

@@ -204,12 +204,16 @@ def model_hash(project: Project, version: Version) -> str:
     NotFound
         The tagged commit is no run's: it holds no lock that names a model.
     """
-    lock = dvc.lock_hashes(project.repository.read(version.commit, dvc.LOCK))
-    digests = list(lock.get("train", {}).values())
-    if not digests:
+    digest = model_of(project.repository.read(version.commit, dvc.LOCK))
+    if not digest:
         raise NotFound(
             f"{version.name} is tagged on {version.commit[:10]}, which is no run: its dvc.lock names no model",
             where="git tags",
             todo="check who moved the tag: git tag -l --format='%(refname:short) %(*objectname)'",
         )
-    return digests[0]
+    return digest
+
+
+def model_of(lock: bytes | None) -> str:
+    """DVC's hash of the model folder that a lock names; empty where it names none."""
+    return next(iter(dvc.lock_hashes(lock).get("train", {}).values()), "")
