@@ -55,7 +55,7 @@ def _serve(socket: Path) -> None:
         front(service.to_asgi()),
         uds=str(socket),
         loop="uvloop",
-        http="httptools",
+        http="bentos.classifier.one_write:OneWriteProtocol",  # httptools
         access_log=False,  # the edge logs every request
         log_level="info",
         server_header=False,
