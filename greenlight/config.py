@@ -139,10 +139,11 @@ class PreflightParams(Section):
 
 
 class ReleaseParams(Section):
-    """How a version takes over the traffic."""
+    """How a version takes over the traffic, and how many that served before keep their servers."""
 
     strategy: Literal["full"] = "full"
     drain_s: float = Field(ge=0, le=600)
+    keep_warm: int = Field(default=1, ge=0, le=5)
 
 
 class PathParams(Section):

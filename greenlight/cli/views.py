@@ -168,7 +168,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     serving = Text("nothing yet; greenlight retrain", "yellow")
     if live["version"]:
         since = f" since {moment(live['since'])}" if live.get("since") else ""
-        serving = Text.assemble((live["version"], "bold green"), f" (run {live.get('run') or 'unknown'}{since})")
+        warm = f"; on standby: {', '.join(live['standby'])}" if live.get("standby") else ""
+        serving = Text.assemble((live["version"], "bold green"), f" (run {live.get('run') or 'unknown'}{since}){warm}")
     down = [process for process in status["processes"] if process["state"] != "active" or not process["pid"]]
     state = Text("up", "green") if status.get("up") else Text("down; greenlight up starts it", "yellow")
     if down and status.get("processes"):

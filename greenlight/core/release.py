@@ -1,8 +1,8 @@
 """What should serve, as one small document, and how it may change.
 
 The document is written before each effect, so whoever finds it after a crash knows what to do: the version
-under ``live`` is what must answer, ``incoming`` was not switched to yet, ``retiring`` is on its way out. It
-must not know how servers are started or how traffic is switched.
+under ``live`` is what must answer, ``incoming`` was not switched to yet, ``standby`` served before and is kept
+warm, ``retiring`` is on its way out. It must not know how servers are started or how traffic is switched.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class Desired:
         Version that is being started; gets no traffic yet.
     retiring : tuple[str, ...]
         Versions that got traffic before and finish what they have begun.
+    standby : tuple[str, ...]
+        Versions that got traffic before and whose servers are kept, so that a roll back waits for no start; the one
+        that served last comes first.
     strategy : str
         How traffic moves. ``full``: all at once.
     """
@@ -41,15 +44,16 @@ class Desired:
     incoming: str = ""
     retiring: tuple[str, ...] = ()
     strategy: str = "full"
+    standby: tuple[str, ...] = ()
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Versions that need servers: live, incoming, retiring; each once."""
-        return tuple(dict.fromkeys(v for v in (self.live, self.incoming, *self.retiring) if v))
+        """Versions that need servers: live, incoming, standby, retiring; each once."""
+        return tuple(dict.fromkeys(v for v in (self.live, self.incoming, *self.standby, *self.retiring) if v))
 
     def to_json(self) -> dict[str, Any]:
         """The document as JSON values."""
-        return {"schema": SCHEMA, **asdict(self), "retiring": list(self.retiring)}
+        return {"schema": SCHEMA, **asdict(self), "retiring": list(self.retiring), "standby": list(self.standby)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Desired:
@@ -68,6 +72,7 @@ class Desired:
             incoming=str(document["incoming"]),
             retiring=tuple(str(v) for v in document["retiring"]),
             strategy=str(document["strategy"]),
+            standby=tuple(str(v) for v in document.get("standby", ())),
         )
         for version in state.running:
             _check(version)
@@ -99,16 +104,31 @@ def begin(state: Desired, version: str) -> Desired:
     _check(version)
     if version == state.live:
         raise UsageError(f"{version} serves already")
-    retiring = tuple(v for v in state.retiring if v != version)
-    return _next(state, incoming=version, retiring=retiring)
+    return _next(_without(state, version), incoming=version)
 
 
-def switch(state: Desired) -> Desired:
-    """All traffic goes to the incoming version; the one before it retires. This is the point of no return."""
+def switch(state: Desired, *, keep_warm: int = 0) -> Desired:
+    """All traffic goes to the incoming version; this is the point of no return.
+
+    The one before it stays on standby, and so do those before that, up to `keep_warm` of them; the others retire.
+    """
     if not state.incoming:
         raise UsageError("no version is on its way in, nothing to switch to")
-    retiring = (*state.retiring, state.live) if state.live else state.retiring
-    return _next(state, live=state.incoming, incoming="", retiring=retiring)
+    return _to(state, state.incoming, keep_warm)
+
+
+def switch_back(state: Desired, version: str, *, keep_warm: int = 0) -> Desired:
+    """All traffic goes to a version on standby, whose servers run."""
+    if version not in state.standby:
+        raise UsageError(f"{version} is not on standby")
+    return _to(state, version, keep_warm)
+
+
+def cool(state: Desired, version: str) -> Desired:
+    """`version` is no longer on standby: its servers are stopped, or do not run as they should."""
+    if version not in state.standby:
+        return state
+    return _next(state, standby=tuple(v for v in state.standby if v != version), retiring=(*state.retiring, version))
 
 
 def abandon(state: Desired) -> Desired:
@@ -121,6 +141,19 @@ def retire(state: Desired, version: str) -> Desired:
     if version not in state.retiring:
         return state
     return _next(state, retiring=tuple(v for v in state.retiring if v != version))
+
+
+def _to(state: Desired, version: str, keep_warm: int) -> Desired:
+    cleared = _without(state, version)
+    before = tuple(v for v in (state.live, *cleared.standby) if v)
+    warm, others = before[:keep_warm], before[keep_warm:]
+    return _next(state, live=version, incoming="", standby=warm, retiring=(*cleared.retiring, *others))
+
+
+def _without(state: Desired, version: str) -> Desired:
+    """`state` with `version` on its way neither out nor kept warm."""
+    retiring = tuple(v for v in state.retiring if v != version)
+    return replace(state, retiring=retiring, standby=tuple(v for v in state.standby if v != version))
 
 
 def _next(state: Desired, **changes: Any) -> Desired:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,32 @@ def preflight(settings: Settings, bento: Path, params: PreflightParams) -> Prefl
     with _scratch(settings) as scratch:
         for check in _run(settings, bento, params, scratch):
             checks.append(check)
+    return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
+
+
+def recheck(sockets: Sequence[Path], bento: Path) -> PreflightReport:
+    """Ask servers that run already, each over its own socket, for the golden rows.
+
+    Parameters
+    ----------
+    sockets : sequence of Path
+        One a process.
+    bento : Path
+        The bento that they were started from.
+
+    Returns
+    -------
+    PreflightReport
+        Also when one does not answer.
+    """
+    golden = probes.read_golden(bento / SOURCES / MODEL)
+    checks: list[Check] = []
+    for socket in sockets:
+        try:
+            with UnixHttp(socket, timeout_s=5) as client:
+                checks.append(probes.golden_answers(client, golden))
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
+            checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
     return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
 
 

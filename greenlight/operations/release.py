@@ -16,7 +16,7 @@ from greenlight.config import Settings
 from greenlight.core import release as moves
 from greenlight.core.release import Desired
 from greenlight.errors import GreenlightError, PreflightFailed
-from greenlight.operations.preflight import PreflightReport, preflight
+from greenlight.operations.preflight import PreflightReport, preflight, recheck
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
 
@@ -111,16 +111,24 @@ def release_in(project: Project, version: str, *, log: Log = silent) -> ReleaseR
 
 def _release(serving: Serving, target: Version, state: Desired) -> ReleaseReport:
     seconds: dict[str, float] = {}
+    keep = serving.project.params.release.keep_warm
     with _timed(seconds, "bento"):
         bento = serving.bento(target)
-    with _timed(seconds, "preflight"):
-        report = _require_preflight(serving, target.name, bento)
-    with _timed(seconds, "start"):
-        state = _start(serving, target.name, bento, state)
+    report = _recheck(serving, target.name, bento, state, seconds)
+    if report is None and target.name in state.standby:
+        state = _give_up_standby(serving, target.name, state)
+    if report is not None:
+        after = moves.switch_back(state, target.name, keep_warm=keep)
+    else:
+        with _timed(seconds, "preflight"):
+            report = _require_preflight(serving, target.name, bento)
+        with _timed(seconds, "start"):
+            state = _start(serving, target.name, bento, state)
+        after = moves.switch(state, keep_warm=keep)
     previous = state.live
     # From here on a crash is finished forwards: whoever comes next reads that the new version is the live
     # one.
-    state = serving.desired.save(moves.switch(state), f"traffic to {target.name}")
+    state = serving.desired.save(after, f"traffic to {target.name}")
     with _timed(seconds, "switch"):
         serving.edge.set_live(target.name)
     serving.log(f"all traffic goes to {target.name}" + (f", before {previous}" if previous else ""))
@@ -128,6 +136,35 @@ def _release(serving: Serving, target: Version, state: Desired) -> ReleaseReport
     with _timed(seconds, "drain"):
         serving.retire(state)
     return ReleaseReport(target.name, previous, False, str(bento), report.to_json(), seconds)
+
+
+def _recheck(
+    serving: Serving, version: str, bento: Path, state: Desired, seconds: dict[str, float]
+) -> PreflightReport | None:
+    """The report on servers of `version` that run already; None where they have to be started (again).
+
+    They passed the whole preflight when they were started, from the files that they were started from. What is asked
+    again is whether they still answer exactly as their model does.
+    """
+    if version not in state.standby:
+        return None
+    why = "not all of them run"
+    if serving.is_warm(version):
+        with _timed(seconds, "recheck"):
+            report = recheck(serving.servers.sockets(version), bento)
+        if report.passed:
+            serving.log(f"{version} is warm: {report.summary()}")
+            return report
+        why = report.summary()
+    serving.log(f"the servers of {version} on standby are started anew: {why}")
+    return None
+
+
+def _give_up_standby(serving: Serving, version: str, state: Desired) -> Desired:
+    """Stop servers that are not what they were: one that hangs counts as running, and would never get ready."""
+    state = serving.desired.save(moves.cool(state, version), f"{version} on standby does not answer as it should")
+    serving.servers.stop(version)
+    return serving.desired.save(moves.retire(state, version), f"{version} stopped")
 
 
 def _require_preflight(serving: Serving, version: str, bento: Path) -> PreflightReport:

@@ -18,7 +18,7 @@ from greenlight.adapters.registry import Version
 from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.core import release as moves
 from greenlight.core.release import Desired
-from greenlight.errors import ServerError
+from greenlight.errors import GreenlightError, ServerError
 from greenlight.operations.workspace import materialize
 from greenlight.wiring import Project
 
@@ -129,6 +129,25 @@ class Serving:
         self.tell_edge()
         self.edge.wait_healthy(version, self.settings.server_processes)
 
+    def is_warm(self, version: str) -> bool:
+        """Whether all processes of `version` run and the edge sees each of them answer."""
+        wanted = self.settings.server_processes
+        running = [name for name in self.servers.names(version) if self.supervisor.state(name).pid]
+        return len(running) == wanted and self.edge.healthy(version) == wanted
+
+    def warm(self, state: Desired) -> Desired:
+        """Have what is on standby run; one that does not start is given up, since it serves nobody."""
+        for number, version in enumerate(state.standby):
+            if number >= self.project.params.release.keep_warm:
+                state = self.desired.save(moves.cool(state, version), f"{version} is no longer to be kept warm")
+                continue
+            try:
+                self.start(version, self.bento(self.project.registry.get(version)))
+            except GreenlightError as exc:
+                self.log(f"{version} is no longer on standby: {exc.what}")
+                state = self.desired.save(moves.cool(state, version), f"{version} on standby did not start")
+        return state
+
     def tell_edge(self) -> None:
         """Give the edge the versions that have processes now."""
         self.edge.set_clusters(self.clusters())
@@ -186,4 +205,4 @@ class Serving:
             self.start(state.live, self.bento(self.project.registry.get(state.live)))
             if self.edge.live_on_file() != state.live:
                 self.edge.set_live(state.live)
-        return self.retire(state)
+        return self.retire(self.warm(state))

@@ -35,7 +35,7 @@ class StackStatus:
         The supervisor runs, and with it the edge and Prefect.
     live : dict
         ``version`` (empty before the first release), ``run``, ``since``, ``processes`` (healthy ones by the
-        edge).
+        edge), ``standby`` (versions whose servers are kept for a roll back).
     urls : dict[str, str]
         ``edge``, ``predict``, ``docs``, ``prefect``.
     processes : tuple[ProcessState, ...]
@@ -123,6 +123,7 @@ def status(settings: Settings) -> StackStatus:
     history = serving.project.registry.history()
     state = serving.desired.load()
     live: dict[str, Any] = {"version": state.live, "run": "", "since": "", "processes": 0}
+    live["standby"] = list(state.standby)
     if state.live:
         live["run"] = next((v.run for v in serving.project.registry.versions() if v.name == state.live), "")
         entries = [entry for entry in history if entry.version == state.live]

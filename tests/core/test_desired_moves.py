@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlight.core.release import Desired, abandon, begin, retire, switch
+from greenlight.core.release import Desired, abandon, begin, cool, retire, switch, switch_back
 from greenlight.errors import UsageError
 
 MOVES: dict[str, Callable[[Desired, str], Desired]] = {
     "begin": begin,
     "switch": lambda state, _: switch(state),
+    "switch keeping one": lambda state, _: switch(state, keep_warm=1),
+    "switch back": lambda state, version: switch_back(state, version, keep_warm=1),
+    "cool": cool,
     "abandon": lambda state, _: abandon(state),
     "retire": retire,
 }
@@ -51,6 +54,34 @@ def test_version_on_its_way_out_can_come_back() -> None:
     assert state.retiring == ()
 
 
+def test_version_before_stays_on_standby_and_the_one_before_that_retires() -> None:
+    second = switch(begin(Desired(live="v1"), "v2"), keep_warm=1)
+    assert (second.live, second.standby, second.retiring, second.running) == ("v2", ("v1",), (), ("v2", "v1"))
+    third = switch(begin(second, "v3"), keep_warm=1)
+    assert (third.live, third.standby, third.retiring) == ("v3", ("v2",), ("v1",))
+
+
+def test_switch_back_swaps_without_a_start() -> None:
+    state = switch(begin(Desired(live="v1"), "v2"), keep_warm=1)
+    back = switch_back(state, "v1", keep_warm=1)
+    assert (back.live, back.incoming, back.standby, back.retiring) == ("v1", "", ("v2",), ())
+    assert switch_back(state, "v1", keep_warm=0).retiring == ("v2",)
+    with pytest.raises(UsageError, match="not on standby"):
+        switch_back(state, "v3")
+
+
+def test_standby_that_must_be_started_again_is_no_longer_on_standby() -> None:
+    state = begin(switch(begin(Desired(live="v1"), "v2"), keep_warm=1), "v1")
+    assert (state.incoming, state.standby) == ("v1", ())
+    assert abandon(state).running == ("v2",)
+
+
+def test_document_of_before_standby_is_read() -> None:
+    document = Desired(live="v1").to_json()
+    del document["standby"]
+    assert Desired.from_json(document) == Desired(live="v1")
+
+
 @pytest.mark.parametrize("version", ["", "1", "v0", "v1 ", "../v1", "V1", "v01"])
 def test_what_is_no_version_is_refused(version: str) -> None:
     with pytest.raises(UsageError):
@@ -85,5 +116,8 @@ def test_no_sequence_of_moves_loses_the_live_version(steps: list[tuple[str, str]
         assert not (before.live and not state.live)
         assert state.generation >= before.generation
         assert state.live != state.incoming or not state.live
-        assert state.live not in state.retiring or not state.live
+        assert state.live not in (*state.retiring, *state.standby) or not state.live
+        assert not set(state.standby) & set(state.retiring)
+        if "keeping one" in move or "back" in move:
+            assert set(before.running) - {""} <= set(state.running), "no version with servers is forgotten"
         assert Desired.from_json(state.to_json()) == state

@@ -171,7 +171,7 @@ def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stac
     assert (second.previous, up.champion()) == ("v1", "v2")
     assert {version for _, version in load.answers} == {"v1", "v2"}
     assert all(version == "v2" for at, version in load.answers if at > moved)
-    assert up.models() == {"v2"}, "the old version's servers are gone"
+    assert up.models() == {"v2", "v1"}, "the version before is kept warm"
 
     again = up.release("v2")
     assert again.already_live
@@ -184,11 +184,14 @@ def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stac
     switched = [line for line in up.serving.desired.history() if line["reason"] == "traffic to v1"][-1]["at"]
     late = [at for at, version in load.answers if version == "v2"]
     assert max(late) - datetime.fromisoformat(switched).timestamp() < 1, "traffic moved within a second"
+    assert "start" not in back.seconds, "it was on standby"
+    assert "golden_rows_wrong" in {check["name"] for check in back.preflight["checks"]}
     with pytest.raises(NotFound, match="nothing served before v1"):
         rollback(up.settings)
     assert up.version() == "v1", "a second roll back does not go forwards again"
     assert rollback(up.settings, to="v1").already_live
     assert rollback(up.settings, to_run="run-v3").version == "v3" == up.version()
+    assert up.models() == {"v3", "v1"}, "one is kept warm, the one before it has stopped"
     with broken_params(up.settings):
         assert rollback(up.settings).version == "v1" == up.version()
     with pytest.raises(UsageError, match="both given"):
@@ -256,7 +259,7 @@ def test_a_release_killed_at_any_moment_is_finished_or_given_up_by_the_next(up: 
             assert up.version() in (target, before)
             up.release(target)
             assert up.version() == target == up.champion()
-            assert up.models() == {target}
+            assert up.models() == {target, before}
             target, before = before, target
     assert load.failures == []
 
@@ -273,8 +276,9 @@ def test_state_of_a_crash_is_healed_by_up(up: Stack, point: str) -> None:
     up.up()
     expected = "v2" if point == "switched" else "v1"
     assert up.version() == expected == up.champion()
-    assert up.models() == {expected}
-    assert serving.desired.load().running == (expected,)
+    assert serving.desired.load().live == expected
+    assert up.models() == set(serving.desired.load().running)
+    assert up.models() == ({"v2"} if point == "switched" else {"v1"})
 
 
 def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
@@ -290,6 +294,48 @@ def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
             serving.edge.wait_healthy("v1", 2, 30)
     assert load.failures == []
     assert len(load.answers) > 100
+
+
+def test_standby_that_hangs_or_answers_otherwise_is_started_anew(up: Stack) -> None:
+    """A roll back to servers that are not what they were must not trust them, and must not fail on them either."""
+    up.release("v1")
+    up.release("v2")
+    serving = up.serving
+    hangs = serving.supervisor.state(serving.servers.names("v1")[0]).pid
+    assert hangs
+    os.kill(hangs, signal.SIGSTOP)
+    with Load(up.settings) as load:
+        back = rollback(up.settings)
+        assert (back.version, up.version(), up.models()) == ("v1", "v1", {"v1", "v2"})
+        assert "start" in back.seconds
+        golden = bento.path_of("flight_delay", "v2", up.settings.home) / "src/data/model/golden.json"
+        document = json.loads(golden.read_text())
+        document["rows"][0]["probability"] += 2**-24
+        golden.write_text(json.dumps(document))
+        with pytest.raises(PreflightFailed, match="golden_rows_wrong is 1"):
+            up.release("v2")
+    assert load.failures == []
+    assert (up.version(), up.champion(), up.models()) == ("v1", "v1", {"v1"})
+    assert up.serving.desired.load().running == ("v1",)
+
+
+def test_everything_on_standby_is_restored_by_up_but_never_in_the_way_of_it(up: Stack) -> None:
+    up.release("v1")
+    up.release("v2")
+    up.serving.supervisor.stop()
+    assert up.models() == set()
+    up.up()
+    assert up.models() == {"v1", "v2"}
+    up.serving.supervisor.stop()
+    broken = bento.path_of("flight_delay", "v1", up.settings.home) / "src/bentos/classifier/service.py"
+    broken.write_text("raise RuntimeError('spilled coffee')\n")
+    settings = up.settings.model_copy(update={"start_timeout_s": 12})
+    again = Stack(settings)
+    again.up()
+    assert again.version() == "v2"
+    assert again.models() == {"v2"}
+    assert any("v1 is no longer on standby" in line for line in again.lines)
+    assert again.serving.desired.load().running == ("v2",)
 
 
 def test_killed_edge_comes_back_with_the_live_version(up: Stack) -> None:
