@@ -44,11 +44,11 @@ from greenlight.adapters import bento, prefect, processes  # noqa: E402
 from greenlight.adapters.desired import DesiredState  # noqa: E402
 from greenlight.config import Settings  # noqa: E402
 from greenlight.operations.release import release  # noqa: E402
-from greenlight.operations.rollback import rollback  # noqa: E402
 from greenlight.operations.serving import Serving  # noqa: E402
 from greenlight.wiring import open_project  # noqa: E402
 
 RESULT = HERE / "results" / "serving.json"
+LIMITS_S = {"warm": 1.0, "cold": 15.0}
 STOCK, FASTER, PER_CORE, SAME_STOCK, SAME_BENTO, OURS = (
     "stock bentoml serve",
     "the same with uvloop and httptools",
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rollback-only", action="store_true", help="leave the comparison out; writes no file")
     args = parser.parse_args()
     os.environ.update({"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"})
     with tempfile.TemporaryDirectory(prefix="gl-bench-", ignore_cleanup_errors=True) as folder:
@@ -73,9 +74,12 @@ def main() -> None:
         body.write_text(json.dumps({"rows": kit.requests(1)}))
         with serving(settings):
             release(settings, "v1")
-            throughput = measure(settings, body, args)
+            throughput = {} if args.rollback_only else measure(settings, body, args)
             release(settings, "v2")
-            moved = rollback_under_load(settings, body, args.connections)
+            moved = rollbacks(settings, body, args.connections)
+    if args.rollback_only:
+        print(json.dumps(moved, indent=1))
+        return
     write(throughput, moved, args)
 
 
@@ -109,13 +113,34 @@ def measure(settings: Settings, body: Path, args: argparse.Namespace) -> dict[st
     return {name: {k: statistics.median(r[k] for r in results) for k in keys} for name, results in found.items()}
 
 
+def rollbacks(settings: Settings, body: Path, connections: int) -> dict[str, Any]:
+    """From v2 to v1 by the command line, while v1 is kept warm, and when its servers must start."""
+    warm = rollback_under_load(settings, body, connections)
+    params = settings.params_file
+    params.write_text(params.read_text().replace("keep_warm: 1", "keep_warm: 0"))
+    release(settings, "v2")
+    cold = rollback_under_load(settings, body, connections)
+    return {"warm": warm, "cold": cold}
+
+
 def rollback_under_load(settings: Settings, body: Path, connections: int) -> dict[str, Any]:
-    """Roll back from v2 to v1 while clients keep asking at a steady pace."""
-    command = load_command(settings.edge_port, body, connections, 12.0, "--gap", "0.01", "--raw")
+    """Roll back from v2 to v1 while clients keep asking at a steady pace; seconds count from the command's start."""
+    command = load_command(settings.edge_port, body, connections, 14.0, "--gap", "0.01", "--raw")
+    names = {"root": settings.root, "home": settings.home, "edge_port": settings.edge_port, "workers": settings.workers}
+    env = {f"GREENLIGHT_{name.upper()}": str(value) for name, value in names.items()}
     with subprocess.Popen(command, stdout=subprocess.PIPE) as load:
         time.sleep(2)
-        report = rollback(settings)
+        asked = time.time()
+        done = subprocess.run(
+            [sys.executable, "-m", "greenlight.cli", "rollback", "--json"],
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+        )
+        ended = time.time()
         output = load.communicate()[0]
+    if done.returncode:
+        raise SystemExit(done.stderr)
     answers = [tuple(a) for a in json.loads(output)]
     switched = next(
         datetime.fromisoformat(line["at"]).timestamp()
@@ -126,9 +151,12 @@ def rollback_under_load(settings: Settings, body: Path, connections: int) -> dic
     return {
         "requests": len(answers),
         "failed": sum(1 for a in answers if a[2] != 200),
+        "asked_to_switched_s": round(switched - asked, 3),
+        "asked_to_last_old_answer_s": round(max(old) - asked, 3),
+        "asked_to_done_s": round(ended - asked, 3),
         "last_old_answer_ms_after_switch": round((max(old) - switched) * 1000, 1),
         "answers_by_version": {v: sum(1 for a in answers if a[3] == v) for v in ("v1", "v2")},
-        "seconds": report.seconds,
+        "seconds": json.loads(done.stdout)["seconds"],
         "worst_answer_ms": round(max(a[1] for a in answers) * 1000, 1),
     }
 
@@ -222,8 +250,10 @@ def write(throughput: dict[str, Any], moved: dict[str, Any], args: argparse.Name
         ratio = f"{ours / r['per_second']:.1f} x"
         print(f"| {name:36} | {r['per_second']:5.0f} | {r['p50_ms']:6.2f} | {r['p99_ms']:6.2f} "
               f"| {r['cpu_us']:10.0f} | {ratio:>13} |")  # fmt: skip
-    print(f"\nRollback under load: {moved['requests']} requests, {moved['failed']} failed; last answer of the old "
-          f"version {moved['last_old_answer_ms_after_switch']} ms after the switch\n")  # fmt: skip
+    for how, m in moved.items():
+        print(f"\nRollback under load, {how}: {m['requests']} requests, {m['failed']} failed; switched "
+              f"{m['asked_to_switched_s']} s after the command was given (limit {LIMITS_S[how]:g}); last answer of the "
+              f"old version {m['last_old_answer_ms_after_switch']} ms after the switch")  # fmt: skip
     result = {
         "throughput": throughput,
         "ratio": {name: round(ours / r["per_second"], 2) for name, r in throughput.items()},

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from greenlight.core.golden import Golden as Golden
 from greenlight.core.lookup import Float32, Lookup, Vocabulary
 from greenlight.errors import GreenlightError
 
@@ -116,15 +117,6 @@ class Manifest:
         known["vocabulary"] = Vocabulary.from_json(raw["vocabulary"])
         known["train"] = tuple(raw["train"])
         return cls(**known)
-
-
-@dataclass(frozen=True)
-class Golden:
-    """One row of the holdout and the answer expected: `request` as a client sends it, exact float32 `probability`."""
-
-    request: dict[str, Any]
-    probability: float
-    decision: bool
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
-from greenlight.core.model import code_hash
 from greenlight.errors import ConfigError
 
 
@@ -59,6 +58,8 @@ class Dataset:
         package = Path(__file__).parent.parent
         files = [f"datasets/{self.name}/{part}.py" for part in ("features", "request")]
         files += [f"core/{part}.py" for part in ("booster", "lookup", "model")]
+        from greenlight.core.model import code_hash
+
         return code_hash({name: (package / name).read_bytes() for name in files})
 
     def _module(self, part: str) -> ModuleType:

@@ -7,17 +7,16 @@ broken, unseen categories are golden values with their letters and digits exchan
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from greenlight.adapters.sockets import Answer, UnixHttp
 from greenlight.config import PreflightParams
-from greenlight.core.model import Golden, read_manifest
+from greenlight.core.golden import Golden
 
 JSON = {"content-type": "application/json"}
 UNSEEN_METRIC = "greenlight_unseen_categories_total"
@@ -99,6 +98,8 @@ def wrong_requests(client: UnixHttp, golden: Sequence[Golden]) -> Check:
 
 def unseen_categories(client: UnixHttp, golden: Sequence[Golden], model: Path) -> Check:
     """Rows with a category that training did not know: scored, and counted in the metrics."""
+    from greenlight.core.model import read_manifest
+
     vocabulary = read_manifest((model / "model.json").read_bytes()).vocabulary.categories
     example = golden[0].request
     asked = {f: _unlike(str(example[f]), known) for f, known in vocabulary.items() if isinstance(example.get(f), str)}
@@ -142,7 +143,7 @@ def _p99(client: UnixHttp, bodies: Sequence[bytes], count: int) -> float:
         begun = time.perf_counter()
         client.request("POST", "/predict", bodies[i % len(bodies)], JSON)
         took.append((time.perf_counter() - begun) * 1000)
-    return float(np.percentile(took, 99))
+    return statistics.quantiles(took, n=100, method="inclusive")[-1]
 
 
 def ask(client: UnixHttp, rows: Sequence[dict[str, Any]]) -> Answer:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlight.adapters import dvc, environment
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.errors import GitError
-from greenlight.operations.plan import Plan
 from greenlight.operations.workspace import Workspace, model_hash, model_of
 from greenlight.wiring import Project
+
+if TYPE_CHECKING:
+    from greenlight.operations.plan import Plan
 
 REFS = "refs/exps/"
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-from ruamel.yaml import YAML
+from typing import TYPE_CHECKING
 
 from greenlight.adapters import dvc, processes
 from greenlight.adapters.dvc import Pipeline
@@ -23,8 +22,10 @@ from greenlight.adapters.registry import Version
 from greenlight.config import Params, Settings
 from greenlight.datasets.supply import INCOMING
 from greenlight.errors import GreenlightError, NotFound
-from greenlight.operations.plan import Plan
 from greenlight.wiring import Project
+
+if TYPE_CHECKING:
+    from greenlight.operations.plan import Plan
 
 NOTE = "greenlight.json"
 
@@ -153,6 +154,8 @@ def remove(root: Path) -> None:
 
 def write_params(path: Path, values: Mapping[str, Mapping[str, object]]) -> None:
     """Write values into sections of a params.yaml and leave its comments, order and other keys as they are."""
+    from ruamel.yaml import YAML
+
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
