@@ -161,16 +161,6 @@ class Pipeline:
             pointer.unlink()
             self.close()
 
-    def save(self, name: str, *, stages: Sequence[str], files: Sequence[str], message: str) -> str:
-        """Record the workspace as the experiment `name`; returns its commit."""
-        with self._translated("save"):
-            commit = self._repo().experiments.save(
-                name=name, targets=list(stages), include_untracked=list(files), message=message
-            )
-        if not commit:
-            raise DvcError(f"the experiment {name} was not saved", where=str(self.root))
-        return str(commit)
-
     def close(self) -> None:
         """Let go of DVC's databases."""
         if self._opened is not None:
@@ -199,6 +189,16 @@ class Pipeline:
             raise translate(exc, doing, self.root, heard) from exc
         finally:
             os.chdir(before)
+
+
+def experiment_ref(baseline: str, name: str) -> str:
+    """The ref by which DVC finds the experiment `name` on top of the commit `baseline` (``dvc exp list``, ``show``).
+
+    An experiment is a commit and this ref. ``dvc exp save`` makes the same after stashing, committing all stages once
+    more and restoring the folder, which takes 1.5 s of a run of 13 s and leaves a half-restored folder when killed.
+    Source: ``ExpRefInfo`` in ``dvc/repo/experiments/refs.py`` (DVC 3.67).
+    """
+    return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
 
 
 def remote(checkout: Path) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from greenlight.adapters import dvc, environment
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
-from greenlight.errors import GitError
 from greenlight.operations.workspace import Workspace, model_hash, model_of
 from greenlight.wiring import Project
 
@@ -41,7 +40,7 @@ def describe(
     }
 
 
-def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], *, last: str) -> str:
+def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> str:
     """Make the run findable and reproducible by name; returns its commit.
 
     The order makes it safe to break off anywhere: nothing names what is not in the remote yet.
@@ -52,9 +51,6 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], *, l
     pipeline : Pipeline
     facts : dict
         Content of ``reports/run.json``.
-    last : str
-        The last stage that was brought up to date. DVC commits the stages it is given once more before it saves; their
-        outputs are already committed, so one is enough, and six cost two seconds.
 
     Raises
     ------
@@ -69,23 +65,9 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], *, l
     pipeline.push()
     message = f"run {workspace.run}: {facts['outcome']}"
     files = [*_uncached(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
-    commit = pipeline.save(workspace.run, stages=[last], files=files, message=message)
-    workspace.repository.push_ref(ref_of(workspace.repository.refs(REFS), workspace.run))
+    commit = workspace.repository.snapshot([dvc.LOCK, *files], message)
+    workspace.repository.push_ref(dvc.experiment_ref(workspace.commit, workspace.run), commit)
     return commit
-
-
-def ref_of(refs: dict[str, str], run: str) -> str:
-    """The full name of a run's ref among `refs`.
-
-    Raises
-    ------
-    GitError
-        There is none.
-    """
-    for ref in refs:
-        if ref.rsplit("/", 1)[1] == run and not ref.startswith(f"{REFS}exec/"):
-            return ref
-    raise GitError(f"the run {run} has no ref below {REFS}", todo="run it again")
 
 
 def register(project: Project, commit: str, run: str) -> Version:

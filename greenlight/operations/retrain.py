@@ -90,7 +90,7 @@ class Run:
             facts = records.describe(
                 self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages
             )
-            return records.record(self.workspace, self.pipeline, facts | dict(started_by), last=self.stages[-1].stage)
+            return records.record(self.workspace, self.pipeline, facts | dict(started_by))
 
     def register(self, commit: str) -> Version:
         """Give the run its version."""

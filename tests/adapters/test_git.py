@@ -109,6 +109,6 @@ def test_pushed_ref_arrives_under_its_name(repository: Repository, tmp_path: Pat
     clone = repository.clone(tmp_path / "clone", repository.head())
     clone.run("update-ref", "refs/exps/ab/cd/run-1", "HEAD")
 
-    clone.push_ref("refs/exps/ab/cd/run-1")
+    clone.push_ref("refs/exps/ab/cd/run-1", clone.head())
 
     assert repository.refs("refs/exps/") == {"refs/exps/ab/cd/run-1": repository.head()}

@@ -58,6 +58,30 @@ def test_a_run_records_who_what_when_and_on_what(recorded: Recorded) -> None:
     assert str(recorded.root) not in json.dumps(facts)
 
 
+def test_dvc_itself_knows_every_run(recorded: Recorded) -> None:
+    """The promise is that `dvc exp show` is the list of runs, whatever wrote the refs."""
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--all-commits", "--json"]
+    done = subprocess.run(command, cwd=recorded.root, capture_output=True, text=True, check=True)
+    runs = {}
+    for commit in json.loads(done.stdout):
+        for experiment in commit["experiments"] or []:
+            for rev in experiment["revs"]:
+                runs[rev["name"]] = rev["data"]
+    assert {recorded.promoted, recorded.kept, recorded.rejected} == set(runs)
+    metrics = runs[recorded.promoted]["metrics"]["reports/metrics.json"]["data"]
+    assert metrics["candidate"]["roc_auc"] > 0.5
+    params = runs[recorded.promoted]["params"]["params.yaml"]["data"]
+    assert params["data"]["as_of"] == "2013-03"
+
+
+def test_a_run_holds_the_users_uncommitted_files_and_moves_no_branch(recorded: Recorded) -> None:
+    project = recorded.project
+    commit = find_run(project, recorded.kept)
+    assert project.repository.read(commit, "greenlight/cli/new.py") == b'"""New, in the index, not committed."""\n'
+    assert project.repository.run("rev-parse", f"{commit}^") == project.repository.head()
+    assert project.repository.run("branch", "--list", "--format=%(refname:short)") == "main"
+
+
 def test_the_commit_of_a_run_holds_everything_that_makes_it(recorded: Recorded) -> None:
     project = recorded.project
     commit = find_run(project, recorded.promoted)
