@@ -161,6 +161,7 @@ class PathParams(Section):
     verdict_markdown: str
     report: str
     run: str
+    sbom: str = "reports/sbom.cdx.json"
 
 
 class Params(Section):
@@ -229,6 +230,12 @@ class Settings(BaseModel):
         Server processes per version; 0 means one per core, at most four.
     start_timeout_s : float
         How long a process of the stack may take until it answers.
+    signing : str
+        ``key``, or ``sigstore``: keyless, by the identity that CI vouches for.
+    signing_key, trusted_keys : Path
+        The organisation's own private key; a file or folder of the only public keys that are trusted.
+    signer_identity, signer_issuer : str
+        Who must have signed without a key, and who vouches for it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -240,6 +247,11 @@ class Settings(BaseModel):
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     workers: int = Field(default=0, ge=0, le=256)
     start_timeout_s: float = Field(default=120, gt=0)
+    signing: Literal["key", "sigstore"] = "key"
+    signing_key: Path | None = None
+    trusted_keys: Path | None = None
+    signer_identity: str = ""
+    signer_issuer: str = ""
 
     @field_validator("host")
     @classmethod
@@ -262,11 +274,14 @@ class Settings(BaseModel):
         return {name: value for name, value in found.items() if value is not None} | given
 
     def model_post_init(self, _: Any) -> None:
-        """Make both folders absolute; ``home`` defaults to ``<root>/.greenlight``."""
+        """Make paths absolute; ``home`` defaults to ``<root>/.greenlight``."""
         root = self.root.resolve()
         home = (root / ".greenlight") if self.home == Path() else self.home.resolve()
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "home", home)
+        for name in ("signing_key", "trusted_keys"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, path.absolute() if path else None)
 
     @classmethod
     def load(cls) -> Settings:

@@ -17,6 +17,7 @@ contract is a value (a verdict), not an error; the classes here are for what sto
         ├── DvcError
         ├── BentoError
         ├── EdgeError
+        ├── SigningError    a model could not be signed
         ├── ServerError     the supervisor or one of the processes under it
         └── OrchestratorError
 """
@@ -93,6 +94,10 @@ class DvcError(AdapterError):
 
 class BentoError(AdapterError):
     """A bento could not be built or found."""
+
+
+class SigningError(AdapterError):
+    """A key cannot be used, or a model could not be signed."""
 
 
 class EdgeError(AdapterError):

@@ -4,6 +4,8 @@ from."""
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import shutil
 import socket
 import subprocess
@@ -11,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from greenlight import datasets
-from greenlight.adapters import bento
-from greenlight.adapters.git import Repository
-from greenlight.adapters.registry import Registry
+from greenlight.adapters import bento, keys, signing
+from greenlight.adapters.registry import Version
 from greenlight.config import Settings
 from greenlight.core.lookup import Lookup, Vocabulary
 from greenlight.core.model import Golden, Manifest, Model
 from greenlight.core.training import Part, train
+from greenlight.operations import record, sealing
+from greenlight.wiring import Project, open_project
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = datasets.load("flight_delay")
@@ -96,39 +100,110 @@ def workspace(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+def register(project: Project, files: dict[str, bytes], run: str, folder: Path) -> Version:
+    """A version of a model as a retrain makes it: its record is committed, its model pushed, and it is signed."""
+    root, home = project.settings.root, project.settings.home
+    made = workspace(folder, files)
+    digest = remember(made / "data" / "model", home / "cache" / "files" / "md5")
+    lock = {"snapshot": ("data/snapshot", "0" * 32 + ".dir"), "train": ("data/model", digest)}
+    stages = {
+        name: {"cmd": f"python -m greenlight.stages {name}", "outs": [{"path": path, "md5": md5, "hash": "md5"}]}
+        for name, (path, md5) in lock.items()
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    (root / "reports").mkdir(exist_ok=True)
+    (root / "reports" / "run.json").write_text(json.dumps({"name": run, "outcome": "Promoted"}))
+    (root / "reports" / "verdict.json").write_text(json.dumps({"decision": "promote"}))
+    subprocess.run([*git(root), "add", "-A", "-f", "dvc.lock", "reports"], check=True)
+    subprocess.run([*git(root), "commit", "-q", "-m", f"Run {run}"], check=True)
+    return record.register(project, project.repository.head(), run, made / "data" / "model")
+
+
+def remember(folder: Path, cache: Path) -> str:
+    """Put a folder into a DVC cache; returns its hash there."""
+    rows = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        rows.append({"md5": keep(path.read_bytes(), cache), "relpath": path.relative_to(folder).as_posix()})
+    return keep(json.dumps(rows, sort_keys=True).encode(), cache, ".dir")
+
+
+def keep(content: bytes, cache: Path, suffix: str = "") -> str:
+    name = hashlib.md5(content, usedforsecurity=False).hexdigest() + suffix
+    path = cache / name[:2] / name[2:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return name
+
+
+def git(root: Path) -> tuple[str, ...]:
+    return ("git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-C", str(root))
+
+
+def sealed(made: Path, home: Path, run: str = "r1") -> Path:
+    """What is packed beside a workspace's model, signed by the key of `home`, as a repository of its own has it."""
+    settings = Settings(root=made, home=home)
+    folder = home / f"sealed-{made.name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    signed = folder / "signed"
+    (signed / "evidence").mkdir(parents=True)
+    (signed / "evidence" / "run.json").write_text(json.dumps({"name": run}))
+    shutil.copytree(made / "data" / "model", signed / "model")
+    key = keys.signing_key(settings)
+    public = keys.public_of(key)
+    (folder / "packed").mkdir()
+    (folder / "packed" / bento.SIGNATURE).write_text(signing.sign(signed, settings, key=key))
+    (folder / "packed" / bento.PUBLIC_KEY).write_text(public)
+    shutil.copytree(signed / "evidence", folder / "packed" / "evidence")
+    (home / keys.TRUSTED).parent.mkdir(parents=True, exist_ok=True)
+    (home / keys.TRUSTED).write_text(public)
+    return folder / "packed"
+
+
 def build(folder: Path, home: Path, version: str, seed: int, **model: Any) -> Path:
-    """The bento of one small model in the store of `home`."""
+    """The signed bento of one small model in the store of `home`; of no repository's."""
     made = workspace(folder / f"workspace-{version}", small_model(seed, **model))
-    return bento.build(made, name=DATASET.name, version=version, labels={"run": f"run-{version}"}, home=home)
+    labels, packed = {"run": f"run-{version}"}, sealed(made, home, f"run-{version}")
+    return bento.build(made, name=DATASET.name, version=version, labels=labels, home=home, sealed=packed)
 
 
 def project(root: Path, versions: int, bentos: Path | None = None, **more: Any) -> Settings:
-    """A repository with registered versions whose bentos are built; nothing runs.
+    """A repository with registered, signed versions whose bentos are built; nothing runs.
 
     Parameters
     ----------
     bentos : Path, optional
-        A home whose bentos are copied instead of built, to save seconds.
+        The home of such a project that is copied whole, to save seconds. An empty folder: versions by name only,
+        unsigned and without bentos.
     **more
         Settings by name; anything else goes to `small_model`.
     """
-    root.mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root / name)
-    (root / ".gitignore").write_text(".greenlight/\n")
-    git = ("git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-C", str(root))
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "add", "-A"], check=True)
     chosen = {name: more.pop(name) for name in list(more) if name in Settings.model_fields}
-    made = Settings(root=root, **{"edge_port": free_port(), "prefect_port": free_port(), "workers": 2} | chosen)
-    registry = Registry(Repository(root), DATASET.name)
+    ports = {"edge_port": free_port(), "prefect_port": free_port(), "workers": 2}
+    if bentos and (bentos.parent / ".git").is_dir():
+        shutil.copytree(bentos.parent, root)
+        return Settings(root=root, **ports | chosen)
+    root.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("params.yaml", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, root / name)
+    for name in ("bentos", "greenlight"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    (root / ".gitignore").write_text(".greenlight/\n/data/\n__pycache__/\n")
+    subprocess.run([*git(root), "init", "-q"], check=True)
+    subprocess.run([*git(root), "add", "-A"], check=True)
+    subprocess.run([*git(root), "commit", "-q", "-m", "Start"], check=True)
+    made = Settings(root=root, **ports | chosen)
+    opened = open_project(made)
     for number in range(1, versions + 1):
-        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", f"Run {number}"], check=True)
-        version = registry.register(registry.repository.head(), f"run-v{number}")
-        if bentos is None:
-            build(root.parent / "workspaces", made.home, version.name, seed=number, **more)
-    if bentos is not None:
-        shutil.copytree(bento.store(bentos), bento.store(made.home))
+        if bentos:
+            subprocess.run([*git(root), "commit", "-q", "--allow-empty", "-m", f"Run {number}"], check=True)
+            opened.registry.register(opened.repository.head(), f"run-v{number}")
+            continue
+        folder = root.parent / "workspaces" / f"v{number}"
+        version = register(opened, small_model(number, **more), f"run-v{number}", folder)
+        sealing.build(opened, version, folder)
     return made
 
 

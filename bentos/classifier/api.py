@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from bentos.classifier import metrics
+from bentos.classifier import metrics, seal
 from bentos.classifier.openapi import PAGE, document
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
 from bentos.classifier.problems import JSON
@@ -30,6 +30,7 @@ def create_app(root: Path = ROOT) -> Starlette:
 
     @asynccontextmanager
     async def ready(_: Starlette) -> AsyncIterator[None]:
+        seal.require_once(root)
         predict.load(root)
         yield
 

@@ -37,6 +37,7 @@ REQUIRED = (
     "polars",
     "scikit-learn",
     "xgboost",
+    "cryptography",  # checks the signature
 )
 
 
@@ -46,9 +47,12 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--version", required=True)
     parser.add_argument("--labels", default="{}", help="JSON object of text to text")
+    parser.add_argument("--sealed", type=Path, help="folder with the evidence, the signature and the public key")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="greenlight-bento-") as folder:
         stage(Path.cwd(), Path(folder))
+        if args.sealed:
+            shutil.copytree(args.sealed, Path(folder) / "data", dirs_exist_ok=True)
         built = _build(Path(folder), args.name, args.version, json.loads(args.labels))
     sys.stdout.write(json.dumps({"bento": built}) + "\n")
 

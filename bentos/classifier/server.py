@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bentos.classifier import seal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 SOURCES = Path(__file__).resolve().parents[2]
 KEEP_ALIVE_S = 75
 PR_SET_PDEATHSIG = 1
+# A supervisor starts a server that ended at once; what is refused now is refused in a moment too.
+REFUSED_PAUSE_S = 20
 # Each of these costs about as much as a prediction, and each is there already: the edge logs and limits the time of
 # every request and hands out its id, and the service counts for itself.
 LEAN = {"tracing": {"excluded_urls": ".*"}, "logging": {"access": {"enabled": False}}, "metrics": {"enabled": False}}
@@ -35,10 +41,26 @@ def main() -> None:
     if args.with_parent:
         _end_with_parent()
     _refuse_other_code()
-    _serve(Path(args.socket))
+    # Before the imports that take most of the start, so that it runs beside them.
+    checking = seal.begin(SOURCES)
+    _serve(Path(args.socket), checking, pause_s=0 if args.with_parent else REFUSED_PAUSE_S)
 
 
-def _serve(socket: Path) -> None:
+def _require_seal(checking: subprocess.Popen[str], pause_s: float) -> None:
+    """Do not serve what was altered after it was signed, or never was signed."""
+    from bentos.classifier.scorer import packed_version
+
+    try:
+        sys.stderr.write(f"{seal.require(checking)}\n")
+    except seal.Refused as exc:
+        version = packed_version(SOURCES)
+        sys.stderr.write(f"refused to serve {version}: {exc}. Next: greenlight verify {version}\n")
+        sys.stderr.flush()
+        time.sleep(pause_s)
+        sys.exit(1)
+
+
+def _serve(socket: Path, checking: subprocess.Popen[str], pause_s: float) -> None:
     import bentoml
     import uvicorn
     from bentoml._internal.context import server_context
@@ -50,6 +72,7 @@ def _serve(socket: Path) -> None:
     server_context.bento_name = service.bento.tag.name
     server_context.bento_version = service.bento.tag.version
     service.config.update(LEAN)
+    _require_seal(checking, pause_s)
     socket.unlink(missing_ok=True)
     uvicorn.run(
         front(service.to_asgi()),

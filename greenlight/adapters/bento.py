@@ -19,6 +19,9 @@ from pathlib import Path
 from greenlight.errors import BentoError
 
 MODEL = Path("data/model")
+DATA = Path("data")
+SIGNATURE = "signature.json"
+PUBLIC_KEY = "public_key.pem"
 SOURCES = "src"
 BUILD_TIMEOUT_S = 600
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
@@ -60,10 +63,22 @@ def model_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def build(workspace: Path, *, name: str, version: str, labels: Mapping[str, str], home: Path) -> Path:
+def signature(bento: Path) -> str:
+    """The signature that a bento carries; empty where it carries none."""
+    return read_text(bento / SOURCES / DATA / SIGNATURE)
+
+
+def read_text(path: Path) -> str:
+    """Content of a file, empty where there is none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def build(
+    workspace: Path, *, name: str, version: str, labels: Mapping[str, str], home: Path, sealed: Path | None = None
+) -> Path:
     """Build the bento `name`:`version` from the code and the model of `workspace`.
 
-    An existing bento of the same model is returned as it is; one of another model, or half of one, is
+    An existing bento of the same model under the same signature is returned as it is; any other, or half of one, is
     replaced.
 
     Parameters
@@ -71,7 +86,10 @@ def build(workspace: Path, *, name: str, version: str, labels: Mapping[str, str]
     workspace : Path
         A clone at the run's commit, with ``data/model``.
     labels : mapping of str to str
-        Kept in the bento (run, commit); the model's digest is added as ``model``.
+        Kept in the bento (run, commit, snapshot); the model's digest is added as ``model``.
+    sealed : Path, optional
+        Folder with ``evidence/``, ``signature.json`` and, for a signature by a key, ``public_key.pem``: packed beside
+        the model. A server refuses a bento without them.
 
     Returns
     -------
@@ -85,13 +103,15 @@ def build(workspace: Path, *, name: str, version: str, labels: Mapping[str, str]
     """
     digest = model_hash(workspace / MODEL)
     existing = find(name, version, home)
-    if existing and model_hash(existing / SOURCES / MODEL) == digest:
+    same = signature(existing) == (read_text(sealed / SIGNATURE) if sealed else "") if existing else False
+    if existing and same and model_hash(existing / SOURCES / MODEL) == digest:
         return existing
     target = path_of(name, version, home)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=store(home)) as scratch:
-            built = _run_build(workspace, name, version, {**labels, "model": digest}, Path(scratch))
+            more = ["--sealed", str(sealed)] if sealed else []
+            built = _run_build(workspace, name, version, {**labels, "model": digest}, Path(scratch), more)
             _replace(built, target, Path(scratch))
         # What `bentoml serve <name>:latest` reads.
         (target.parent / "latest").write_text(version, encoding="utf-8")
@@ -104,9 +124,11 @@ def build(workspace: Path, *, name: str, version: str, labels: Mapping[str, str]
     return target
 
 
-def _run_build(workspace: Path, name: str, version: str, labels: dict[str, str], scratch: Path) -> Path:
+def _run_build(
+    workspace: Path, name: str, version: str, labels: dict[str, str], scratch: Path, more: list[str]
+) -> Path:
     command = [sys.executable, "-m", "bentos.classifier.build", "--name", name, "--version", version]
-    command += ["--labels", json.dumps(labels)]
+    command += ["--labels", json.dumps(labels), *more]
     environment = {**os.environ, **QUIET, "BENTOML_HOME": str(scratch), "TMPDIR": str(scratch)}
     environment.pop("PYTHONPATH", None)
     try:

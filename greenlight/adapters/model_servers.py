@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from greenlight.adapters import keys
 from greenlight.adapters.bento import QUIET, SOURCES
 from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.adapters.sockets import UnixHttp, runtime_dir
@@ -32,6 +33,8 @@ def environment(home: Path, metrics: Path) -> dict[str, str]:
     return {
         **QUIET,
         "BENTOML_HOME": str(home / "bentoml"),
+        # Whose signatures count; `keys.for_servers` writes it.
+        "GREENLIGHT_TRUSTED_KEYS": str(home / keys.TRUSTED),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -74,6 +77,7 @@ class ModelServers:
         ServerError
             One is not ready in time; the end of its log is in the message and none of them is left running.
         """
+        keys.for_servers(self._settings)
         metrics = self._metrics(version)
         if not any(self._supervisor.state(name).pid for name in self.names(version)):
             shutil.rmtree(metrics, ignore_errors=True)

@@ -100,14 +100,23 @@ class Registry:
         """The version registered on a run's commit, or None."""
         return next((v for v in self.versions() if v.commit == commit), None)
 
-    def register(self, commit: str, run: str) -> Version:
-        """Give the run's commit the next version number; the same commit keeps the number it has."""
+    def register(self, commit: str, run: str, signature: str = "") -> Version:
+        """Give the run's commit the next version number; the same commit keeps the number it has.
+
+        The signature is the body of the tag's message, so version and signature come into being in one step.
+        """
         existing = self.at(commit)
         if existing:
             return existing
         number = max((v.number for v in self.versions()), default=0) + 1
-        self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", f"run {run}")
+        message = f"run {run}\n\n{signature}".rstrip()
+        self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", message)
         return self.get(f"v{number}")
+
+    def signature(self, version: Version) -> str:
+        """The signature that came with the version; empty where there is none."""
+        tag = f"refs/tags/{self.model}@v{version.number}.0.0"
+        return self.repository.run("for-each-ref", "--format=%(contents:body)", tag).strip()
 
     def assign(self, version: Version) -> None:
         """Write into the ledger that `version` serves from now on; nothing to do if it is the newest entry."""

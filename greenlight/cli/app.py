@@ -220,6 +220,37 @@ def reproduce(run: RunName, as_json: Json = False) -> None:
     raise typer.Exit(found.exit_code)
 
 
+@app.command(rich_help_panel="Look")
+def verify(
+    version: Annotated[
+        str, typer.Argument(help="The version, such as v2.", autocompletion=complete.versions, show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Verify a version's signature: its model, its data hashes, its verdict, its bento.
+
+    Names the key that signed, whether it is trusted, and every file that is not as it was signed (exit status 1).
+    Needs neither the run's folder nor the bento; `docs/provenance.md` says what is signed and how to do it by hand.
+
+    ```sh
+    greenlight verify v1
+    greenlight verify v1 --json | jq '.findings[] | select(.passed | not)'
+    ```
+    """
+    from greenlight.cli.views import verify_views
+    from greenlight.operations import provenance
+    from greenlight.wiring import open_project
+
+    with answer_only():
+        found = provenance.verify(open_project(), version)
+    if as_json:
+        emit(found.to_json())
+    else:
+        for part in verify_views(found.to_json()):
+            show(part)
+    raise typer.Exit(found.exit_code)
+
+
 @app.command(rich_help_panel="Serve")
 def rollback(
     to: Annotated[

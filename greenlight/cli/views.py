@@ -91,6 +91,7 @@ def _run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
         "code": code.get("commit", "")[:12] + (" with uncommitted changes" if code.get("uncommitted_changes") else ""),
         "python": run["environment"].get("python", ""),
         "xgboost": run["environment"].get("libraries", {}).get("xgboost", ""),
+        "bill of materials": f"git show {run['commit'][:12]}:{run['sbom']}" if run["sbom"] else "",
     }
 
 
@@ -151,6 +152,20 @@ def reproduce_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         same = Text("same", "green") if output["same"] else Text("different", "bold red")
         table.add_row(output["stage"], output["path"], output["recorded"][:10], output["reproduced"][:10], same)
     yield table
+
+
+def verify_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What verifying a version found, every file that is not as it was signed, and what to do."""
+    yield Text(report["summary"], "green" if report["passed"] else "bold red")
+    table = _table("", "what", "found")
+    table.columns[2].no_wrap = False
+    table.columns[2].overflow = "fold"
+    for finding in report["findings"]:
+        found = Text("\n".join([finding["found"], *(f"- {file}" for file in finding["files"])]))
+        table.add_row(Text("yes", "green") if finding["passed"] else Text("no", "bold red"), finding["name"], found)
+    yield table
+    if report["todo"]:
+        yield Text(f"-> {report['todo']}", "bold")
 
 
 def release_view(report: Mapping[str, Any]) -> RenderableType:

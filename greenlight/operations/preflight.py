@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import model_servers, processes
+from greenlight.adapters import keys, model_servers, processes
 from greenlight.adapters.bento import MODEL, SOURCES
 from greenlight.adapters.servers import tail
 from greenlight.adapters.sockets import UnixHttp, runtime_dir
@@ -155,6 +155,7 @@ def _server(
     socket = runtime_dir(settings.home) / f"preflight-{os.getpid()}.sock"
     metrics = scratch / "metrics"
     metrics.mkdir()
+    keys.for_servers(settings)
     with log.open("wb") as out:
         process = subprocess.Popen(
             model_servers.command(socket, with_parent=True),

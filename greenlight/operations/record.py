@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlight.adapters import dvc, environment
+from greenlight.adapters import dvc, environment, sbom
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
+from greenlight.operations import sealing
 from greenlight.operations.workspace import Workspace, model_hash, model_of
 from greenlight.wiring import Project
 
@@ -40,6 +41,13 @@ def describe(
     }
 
 
+def bill(project: Project, workspace: Workspace) -> None:
+    """Write the bill of materials of the environment that the run's stages were executed in."""
+    path = workspace.path("sbom")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(sbom.describe(workspace.root / "requirements" / "all.txt", project.settings.home))
+
+
 def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> str:
     """Make the run findable and reproducible by name; returns its commit.
 
@@ -64,27 +72,37 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> s
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     pipeline.push()
     message = f"run {workspace.run}: {facts['outcome']}"
-    files = [*_uncached(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
+    files = [*_reports(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
     commit = workspace.repository.snapshot([dvc.LOCK, *files], message)
     workspace.repository.push_ref(dvc.experiment_ref(workspace.commit, workspace.run), commit)
     return commit
 
 
-def register(project: Project, commit: str, run: str) -> Version:
-    """Give a promoted run its version.
+def register(project: Project, commit: str, run: str, model: Path) -> Version:
+    """Sign a promoted run's model and evidence, and give it its version; both come into being with one tag.
 
     A model that is already a version keeps that version: a retrain that was broken off between here and the release,
     and is started again, ends with the version it would have had.
+
+    Parameters
+    ----------
+    model : Path
+        The model folder as the run left it.
+
+    Raises
+    ------
+    SigningError
+        It could not be signed, or is not the one that the run recorded: nothing was registered.
     """
     made = model_of(project.repository.read(commit, dvc.LOCK))
     for version in reversed(project.registry.versions()):
         if made and model_hash(project, version) == made:
             return version
-    return project.registry.register(commit, run)
+    return project.registry.register(commit, run, sealing.sign(project, commit, model))
 
 
-def _uncached(workspace: Workspace) -> list[str]:
-    """Outputs that Git keeps itself (small reports), as far as they exist."""
-    names = ("validation", "metrics", "verdict")
+def _reports(workspace: Workspace) -> list[str]:
+    """What Git keeps itself (small reports, the bill of materials), as far as it exists."""
+    names = ("validation", "metrics", "verdict", "sbom")
     paths = [str(getattr(workspace.params.paths, name)) for name in names]
     return [path for path in paths if Path(workspace.root / path).is_file()]

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from greenlight.adapters import bento
 from greenlight.adapters.dvc import LOCK, Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.core.contract_report import ContractReport, headline
 from greenlight.core.release import standing
 from greenlight.core.verdict import Verdict
 from greenlight.operations import record as records
+from greenlight.operations import sealing
 from greenlight.operations.plan import Plan
 from greenlight.operations.workspace import Workspace, configured, create, model_hash, model_of
 from greenlight.wiring import Project
@@ -90,18 +90,17 @@ class Run:
             facts = records.describe(
                 self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages
             )
+            records.bill(self.project, self.workspace)
             return records.record(self.workspace, self.pipeline, facts | dict(started_by))
 
     def register(self, commit: str) -> Version:
         """Give the run its version."""
-        return records.register(self.project, commit, self.name)
+        return records.register(self.project, commit, self.name, self.workspace.path("model"))
 
     def build(self, version: Version) -> str:
         """Build the version's bento from this folder; returns a line for the log."""
-        labels = {"run": version.run, "commit": version.commit, "model": model_hash(self.project, version)}
-        name, home = self.project.params.dataset, self.project.settings.home
-        path = bento.build(self.workspace.root, name=name, version=version.name, labels=labels, home=home)
-        return f"bento {name}:{version.name} in {path}"
+        path = sealing.build(self.project, version, self.workspace.root)
+        return f"bento {self.project.params.dataset}:{version.name} in {path}"
 
 
 def begin(project: Project, plan: Plan) -> Run:

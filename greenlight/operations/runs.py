@@ -107,7 +107,7 @@ def get_run(project: Project, name: str) -> dict[str, Any]:
         No such run.
     """
     paths = project.params.paths
-    files = (paths.run, paths.metrics, paths.verdict, paths.validation, "params.yaml", LOCK)
+    files = (paths.run, paths.metrics, paths.verdict, paths.validation, "params.yaml", LOCK, paths.sbom)
     for broken in _unrecorded(project, set(run_commits(project.repository))):
         if broken.name == name:
             folder = project.settings.home / "runs" / name
@@ -127,8 +127,9 @@ def _content(path: Path) -> bytes | None:
 def _everything(record: RunRecord, contents: Sequence[bytes | None]) -> dict[str, Any]:
     import yaml
 
-    run, metrics, verdict, validation, params, lock = contents
+    run, metrics, verdict, validation, params, lock, sbom = contents
     facts = _json(run)
+    recorded = yaml.safe_load(params or b"") or {}
     return record.to_json() | {
         "code": facts.get("code", {}),
         "champion": facts.get("champion", {}),
@@ -140,7 +141,8 @@ def _everything(record: RunRecord, contents: Sequence[bytes | None]) -> dict[str
         "evaluation": _json(metrics),
         "verdict": _json(verdict),
         "validation": _json(validation),
-        "params": yaml.safe_load(params or b"") or {},
+        "sbom": recorded.get("paths", {}).get("sbom", "") if sbom else "",
+        "params": recorded,
         "lock": yaml.safe_load(lock or b"") or {},
     }
 

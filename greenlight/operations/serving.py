@@ -19,6 +19,7 @@ from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.core import release as moves
 from greenlight.core.release import Desired
 from greenlight.errors import GreenlightError, ServerError
+from greenlight.operations import sealing
 from greenlight.operations.workspace import materialize
 from greenlight.wiring import Project
 
@@ -113,15 +114,14 @@ class Serving:
             )
 
     def bento(self, version: Version) -> Path:
-        """The bento of `version`; a missing one is built again from its run."""
+        """The bento of `version`; one that is missing or without the version's signature is built from its run."""
         name = self.project.params.dataset
         found = bentos.find(name, version.name, self.settings.home)
-        if found:
+        if found and sealing.carries_signature(self.project, version, found):
             return found
         self.log(f"building the bento {name}:{version.name} from run {version.run}")
-        labels = {"run": version.run, "commit": version.commit}
         with materialize(self.settings, version.commit, [self.project.params.paths.model]) as workspace:
-            return bentos.build(workspace, name=name, version=version.name, labels=labels, home=self.settings.home)
+            return sealing.build(self.project, version, workspace)
 
     def start(self, version: str, bento: Path) -> None:
         """Have the processes of `version` run and the edge know them; no traffic yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -34,8 +35,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Path:
     return home
 
 
+# A signature is another one each time that it is made.
+sealed = functools.cache(kit.sealed)
+
+
 def build(work: Path, home: Path, version: str = "v1") -> Path:
-    return bento.build(work, name="flight_delay", version=version, labels={"run": "r1"}, home=home)
+    packed = sealed(work, home)
+    return bento.build(work, name="flight_delay", version=version, labels={"run": "r1"}, home=home, sealed=packed)
 
 
 @contextmanager
@@ -110,7 +116,7 @@ def test_half_a_bento_and_one_of_another_model_are_replaced(tmp_path: Path, work
 
 def test_missing_model_and_broken_code_say_so_and_leave_nothing(tmp_path: Path, work: Path) -> None:
     with pytest.raises(BentoError, match="no model to pack"):
-        build(tmp_path, tmp_path / "home")
+        bento.build(tmp_path, name="flight_delay", version="v1", labels={}, home=tmp_path / "home")
     broken = shutil.copytree(work, tmp_path / "broken")
     (broken / "bentos/classifier/service.py").write_text("raise RuntimeError('spilled coffee')\n")
     with pytest.raises(BentoError, match="spilled coffee"):
