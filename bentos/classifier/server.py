@@ -54,7 +54,7 @@ def _require_seal(checking: subprocess.Popen[str], pause_s: float) -> None:
         sys.stderr.write(f"{seal.require(checking)}\n")
     except seal.Refused as exc:
         version = packed_version(SOURCES)
-        sys.stderr.write(f"refused to serve {version}: {exc}. Next: greenlight verify {version}\n")
+        sys.stderr.write(f"refused to serve {version}: {exc}; `greenlight verify {version}` explains\n")
         sys.stderr.flush()
         time.sleep(pause_s)
         sys.exit(1)

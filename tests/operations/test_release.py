@@ -210,13 +210,14 @@ def test_from_nothing_to_two_versions_and_back_without_a_failed_request(up: Stac
 def test_bento_that_answers_otherwise_than_its_model_never_serves(up: Stack) -> None:
     """One golden probability off by the last bit, then code that does not start: the champion keeps serving."""
     up.release("v1")
-    golden = bento.path_of("flight_delay", "v2", up.settings.home) / "src/data/model/golden.json"
-    document = json.loads(golden.read_text())
+    files = kit.small_model(4)
+    document = json.loads(files["golden.json"])
     document["rows"][3]["probability"] += 2**-24
-    golden.write_text(json.dumps(document))
+    files["golden.json"] = json.dumps(document).encode()
+    kit.register(open_project(up.settings), files, "run-v4", up.settings.root.parent / "wrong")
     with Load(up.settings) as load:
         with pytest.raises(PreflightFailed, match=r"golden_rows_wrong is 1, allowed 0: row 3"):
-            up.release("v2")
+            up.release("v4")
         broken = bento.path_of("flight_delay", "v3", up.settings.home) / "src/bentos/classifier/service.py"
         broken.write_text("raise RuntimeError('spilled coffee')\n")
         with pytest.raises(PreflightFailed, match="spilled coffee"):
@@ -226,8 +227,53 @@ def test_bento_that_answers_otherwise_than_its_model_never_serves(up: Stack) -> 
     assert up.champion() == "v1"
     assert up.models() == {"v1"}
     assert up.serving.desired.load().incoming == ""
-    report = json.loads((up.settings.home / "serving/preflight/v2.json").read_text())
+    report = json.loads((up.settings.home / "serving/preflight/v4.json").read_text())
     assert not report["passed"]
+
+
+def test_an_altered_or_unsigned_version_never_serves(up: Stack) -> None:
+    """By release or by roll back: it is refused with what to do, and the champion keeps serving."""
+    up.release("v2")
+    up.release("v1")
+    altered = bento.path_of("flight_delay", "v2", up.settings.home) / "src/data/model/golden.json"
+    altered.write_bytes(altered.read_bytes() + b" ")
+    registry = open_project(up.settings).registry
+    unsigned = registry.register(registry.repository.resolve("v3") or registry.repository.head() + "~3", "by hand")
+    with Load(up.settings) as load:
+        for move in (up.release, lambda version: rollback(up.settings, to=version)):
+            with pytest.raises(
+                PreflightFailed, match=r"(?s)altered .*: model/golden\.json differs.*greenlight verify v2"
+            ):
+                move("v2")
+        with pytest.raises(PreflightFailed, match=rf"(?s)it is not signed.*greenlight verify {unsigned.name}"):
+            up.release(unsigned.name)
+    assert load.failures == []
+    assert {version for _, version in load.answers} == {"v1"}
+    assert (up.champion(), up.models()) == ("v1", {"v1"})
+
+
+def test_a_live_server_whose_files_were_altered_does_not_come_back_hot(up: Stack) -> None:
+    up.release("v1")
+    altered = bento.path_of("flight_delay", "v1", up.settings.home) / "src/data/model/golden.json"
+    before = altered.read_bytes()
+    altered.write_bytes(before + b" ")
+    name = up.serving.servers.names("v1")[0]
+    os.kill(up.serving.supervisor.state(name).pid, signal.SIGKILL)
+    log = up.serving.supervisor.log_of(name)
+    assert wait_until(lambda: "refused to serve v1" in log.read_text(), 30, 0.1)
+    time.sleep(5)
+    assert log.read_text().count("refused to serve v1") == 1
+    assert up.version() == "v1", "the other process answers"
+    altered.write_bytes(before)
+    os.kill(up.serving.supervisor.state(name).pid, signal.SIGTERM)
+    assert wait_ready(up.serving.servers.sockets("v1")[0], 30), "mended, it serves again"
+
+
+def test_a_bento_from_before_signing_is_built_again_with_the_versions_signature(up: Stack) -> None:
+    folder = bento.path_of("flight_delay", "v1", up.settings.home)
+    (folder / "src/data/signature.json").unlink()
+    assert up.release("v1").preflight["passed"]
+    assert bento.signature(folder)
 
 
 def test_servers_that_never_get_ready_are_taken_back(up: Stack) -> None:
