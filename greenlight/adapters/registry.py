@@ -19,6 +19,7 @@ from greenlight.adapters.git import Repository
 from greenlight.errors import GitError, NotFound
 
 STAGE = "prod"
+SIGNATURES = "refs/greenlight/signatures/"
 WHO = {"NAME": "Greenlight", "EMAIL": "greenlight@localhost"}
 _VERSION = re.compile(r"^v?(\d+)$")
 
@@ -114,9 +115,20 @@ class Registry:
         return self.get(f"v{number}")
 
     def signature(self, version: Version) -> str:
-        """The signature that came with the version; empty where there is none."""
+        """The version's signature: one made later where there is one, else what came with the tag; else empty."""
+        later = self.repository.read_many([self._later(version)])[0]
+        if later is not None:
+            return later.decode("utf-8", "replace").strip()
         tag = f"refs/tags/{self.model}@v{version.number}.0.0"
         return self.repository.run("for-each-ref", "--format=%(contents:body)", tag).strip()
+
+    def sign_again(self, version: Version, signature: str) -> None:
+        """Put another signature before the one in the tag, which stays as it is."""
+        blob = self.repository.run("hash-object", "-w", "--stdin", stdin=signature.encode())
+        self.repository.run("update-ref", self._later(version), blob)
+
+    def _later(self, version: Version) -> str:
+        return f"{SIGNATURES}{self.model}@v{version.number}.0.0"
 
     def assign(self, version: Version) -> None:
         """Write into the ledger that `version` serves from now on; nothing to do if it is the newest entry."""

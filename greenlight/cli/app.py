@@ -252,6 +252,36 @@ def verify(
 
 
 @app.command(rich_help_panel="Serve")
+def sign(
+    version: Annotated[
+        str, typer.Argument(help="The version, such as v2.", autocompletion=complete.versions, show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Sign a version with the present key: one from before signing, or one whose key is no longer trusted.
+
+    A retrain signs what it registers; this is for after a change of keys. Refuses a version that is not what was signed
+    before. Its bento is built again, with the new signature, by the next release.
+
+    ```sh
+    greenlight sign v1
+    ```
+    """
+    from greenlight.cli.views import verify_views
+    from greenlight.operations import provenance
+    from greenlight.wiring import open_project
+
+    with answer_only():
+        found = provenance.sign_again(open_project(), version)
+    if as_json:
+        emit(found.to_json())
+    else:
+        for part in verify_views(found.to_json()):
+            show(part)
+    raise typer.Exit(found.exit_code)
+
+
+@app.command(rich_help_panel="Serve")
 def rollback(
     to: Annotated[
         str, typer.Option(help="The version to serve again.", autocompletion=complete.versions, show_default=False)

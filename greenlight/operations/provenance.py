@@ -13,14 +13,14 @@ from greenlight.core import seal
 from greenlight.core.seal import EVIDENCE, MODEL, Bundle
 from greenlight.errors import AdapterError, SigningError
 from greenlight.operations.plan import recorded_paths
-from greenlight.operations.sealing import RUN, digests, evidence, laid_out
+from greenlight.operations.sealing import RUN, digests, evidence, laid_out, sign
 from greenlight.operations.workspace import materialize
 from greenlight.wiring import Project
 
 CODE = ("bentos", "greenlight")
 TODO = {
-    "signature": "do not serve it; a retrain registers signed versions only, so find out who made this tag",
-    "key": "do not serve it; if the key is one of yours, have it trusted (docs/provenance.md, Keys)",
+    "signature": "if it is from before signing: greenlight sign {version}; else find out who made its tag",
+    "key": "if the key is one of yours, have it trusted, else greenlight sign {version} (docs/provenance.md, Keys)",
     MODEL: "do not serve it; the copy in the DVC remote or cache is damaged or was changed, bring back the signed one",
     EVIDENCE: "do not serve it; the tag stands on another commit than the signed one: git tag -v, git log --all",
     "run": "do not serve it; the tag's message and the commit's record name different runs",
@@ -109,13 +109,35 @@ def verify(project: Project, version: str) -> Verification:
     try:
         bundle = project.registry.signature(target)
         signed = signing.files_of(bundle) if bundle else None
-        found = f"in the tag, over {len(signed.files)} files" if signed else "there is none in the version's tag"
+        found = f"over {len(signed.files)} files" if signed else "there is none, in the version's tag or beside it"
         findings.append(Finding("signature", signed is not None, found))
     except SigningError as exc:
         findings.append(Finding("signature", False, str(exc)))
     if signed:
         findings += _findings(project, target, bundle, signed)
     return Verification(target.name, target.run, target.commit, signed.key if signed else "", tuple(findings))
+
+
+def sign_again(project: Project, version: str) -> Verification:
+    """Sign a version with the present key: one from before signing, or one whose key is no longer trusted.
+
+    Raises
+    ------
+    SigningError
+        The version is signed, and what DVC and Git hold is not what was: a new signature would cover that up.
+    """
+    before = verify(project, version)
+    altered = [f for f in before.findings if f.name in (MODEL, EVIDENCE, "run") and not f.passed]
+    if altered:
+        raise SigningError(
+            f"{before.version} is not what was signed before: " + "; ".join(f"{f.name}: {f.found}" for f in altered),
+            todo=f"greenlight verify {before.version}",
+        )
+    target = project.registry.get(version)
+    path = recorded_paths(project, target.commit).model
+    with materialize(project.settings, target.commit, [path]) as root:
+        project.registry.sign_again(target, sign(project, target.commit, root / path))
+    return verify(project, version)
 
 
 def _findings(project: Project, version: Version, bundle: str, signed: Bundle) -> Iterator[Finding]:

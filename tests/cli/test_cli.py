@@ -35,7 +35,7 @@ from greenlight.errors import PreflightFailed
 from greenlight.wiring import open_project
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "reproduce", "rollback", "doctor")
+COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "verify", "reproduce", "sign", "rollback", "doctor")
 METRICS = {"roc_auc": 0.735, "average_precision": 0.51, "log_loss": 0.54, "calibration_error": 0.031}
 
 
@@ -213,6 +213,20 @@ def test_an_unknown_version_is_refused_and_the_known_ones_named(
 ) -> None:
     assert "v1" in refused(greenlight(recorded, "rollback", "--to", "v9"))
     refused(greenlight(recorded, "rollback", "--to", "v1", "--to-run", "2013-07-0a1b2c"))
+
+
+def test_an_unsigned_version_is_not_verified_and_the_answer_says_what_to_do(
+    recorded: Path, greenlight: Callable[..., Result]
+) -> None:
+    result = greenlight(recorded, "verify", "v1", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["passed"]) == (1, False)
+    assert [finding["name"] for finding in found["findings"]] == ["signature"]
+    text = greenlight(recorded, "verify", "v1").stdout
+    assert "v1 is not verified: signature" in text
+    assert "greenlight sign v1" in text
+    assert "v1" in refused(greenlight(recorded, "verify", "v9"))
+    assert "lacks dvc.lock" in refused(greenlight(recorded, "sign", "v1"), status=1)
 
 
 def test_status_of_a_stack_that_is_down(recorded: Path, greenlight: Callable[..., Result]) -> None:

@@ -21,7 +21,8 @@ from greenlight.config import Settings
 from greenlight.core import seal
 from greenlight.errors import ConfigError, GreenlightError, SigningError
 from greenlight.operations import sealing
-from greenlight.operations.provenance import Verification, verify
+from greenlight.operations.provenance import Verification, sign_again, verify
+from greenlight.operations.runs import find_run, get_run
 from greenlight.wiring import Project, open_project
 
 
@@ -57,6 +58,12 @@ def test_a_promoted_run_is_signed_with_its_version(recorded: Recorded) -> None:
     evidence = {"dvc.lock", "params.yaml", "run.json", "verdict.json", "sbom.cdx.json"}
     assert {name for name in signed if not name.startswith("model/")} == {f"evidence/{name}" for name in evidence}
     assert {"model/model.ubj", "model/model.json", "model/golden.json"} <= set(signed)
+    shown = get_run(project, "v1")
+    assert shown["sbom"] == "reports/sbom.cdx.json"
+    text = project.repository.read(version.commit, shown["sbom"])
+    assert b"pkg:pypi/xgboost@" in (text or b"")
+    others = [find_run(project, run) for run in (recorded.kept, recorded.rejected)]
+    assert {project.repository.read(commit, shown["sbom"]) for commit in others} == {text}, "one object in Git"
     found = verify(project, "v1")
     assert found.passed, found.summary()
     assert [f.name for f in found.findings] == ["signature", "key", "model", "evidence", "run", "bento"]
@@ -261,6 +268,33 @@ def test_a_model_that_changed_since_its_record_is_not_signed(project: Project, t
 
     with pytest.raises(SigningError, match="the run recorded"):
         sealing.sign(project, one.commit, folder)
+
+
+def test_after_a_change_of_keys_a_version_is_signed_again(project: Project) -> None:
+    one = project.registry.get("v1")
+    old = verify(project, "v1").key
+    (project.settings.home / keys.PRIVATE).unlink()
+    project.repository.run("update-ref", "-d", f"{keys.REFS}{old}")
+    assert set(wrong(verify(project, "v1"))) == {"key"}
+
+    found = sign_again(project, "v1")
+
+    assert found.key != old
+    assert set(wrong(found)) == {"bento"}, "it is built again by the next release"
+    assert not sealing.carries_signature(project, one, packed(project).parent)
+    shutil.rmtree(packed(project).parent)
+    assert verify(project, "v1").passed
+    assert project.registry.versions()[0] == one
+
+
+def test_a_version_from_before_signing_can_be_signed_and_one_that_was_altered_cannot(project: Project) -> None:
+    one, two = project.registry.versions()
+    retag(project, "v1", one.commit, "run run-v1")
+    assert set(wrong(sign_again(project, "v1"))) == {"bento"}
+    retag(project, "v2", one.commit, f"run run-v2\n\n{project.registry.signature(two)}")
+
+    with pytest.raises(SigningError, match="not what was signed before"):
+        sign_again(project, "v2")
 
 
 def test_keyless_needs_to_know_who_must_have_signed(project: Project, tmp_path: Path) -> None:
