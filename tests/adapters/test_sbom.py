@@ -34,7 +34,10 @@ def test_it_is_valid(bill: bytes) -> None:
     from cyclonedx.validation.json import JsonStrictValidator
 
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.decode()) is None
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.decode().replace('"library"', '"book"'))
+    wrong = (
+        '{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": [{"type": "book", "name": "x"}]}'
+    )
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(wrong)
 
 
 def test_it_names_every_package_with_version_address_and_licence(bill: bytes) -> None:
@@ -61,19 +64,12 @@ def test_a_hash_stands_where_the_lock_leaves_no_choice() -> None:
     assert "hashes" not in found["xgboost"]
 
 
-def test_the_same_environment_gives_the_same_bytes_and_another_lock_another_bill(bill: bytes) -> None:
-    assert sbom.make(LOCK.read_text()) == bill
-    other = json.loads(sbom.make(LOCK.read_text() + "\n"))
-    assert other["serialNumber"] != json.loads(bill)["serialNumber"]
-    assert "timestamp" not in other["metadata"]
-
-
-def test_the_second_time_it_is_read_and_not_made(home: Path, bill: bytes) -> None:
+def test_the_same_environment_gives_the_same_bytes_and_the_second_time_it_is_read(home: Path, bill: bytes) -> None:
     begun = time.perf_counter()
     assert sbom.describe(LOCK, home) == bill
     read = time.perf_counter() - begun
     begun = time.perf_counter()
-    sbom.make(LOCK.read_text())
+    assert sbom.make(LOCK.read_text()) == bill
     assert read < (time.perf_counter() - begun) / 5
 
 
@@ -88,5 +84,8 @@ def test_what_is_installed_meanwhile_is_in_the_next_bill(
     assert components(sbom.describe(LOCK, home))["new-thing"]["purl"] == "pkg:pypi/new-thing@1.0"
 
 
-def test_without_a_lock_there_is_a_bill_too(tmp_path: Path) -> None:
-    assert "numpy" in components(sbom.describe(tmp_path / "none", tmp_path))
+def test_without_a_lock_there_is_a_bill_too_and_it_is_another_one(tmp_path: Path, bill: bytes) -> None:
+    other = sbom.describe(tmp_path / "none", tmp_path)
+    assert "numpy" in components(other)
+    assert json.loads(other)["serialNumber"] != json.loads(bill)["serialNumber"]
+    assert "timestamp" not in json.loads(other)["metadata"]

@@ -27,11 +27,12 @@ from greenlight.cli.answer import Answer, handed_in
 from greenlight.cli.app import app
 from greenlight.cli.retrain import Teller
 from greenlight.cli.terminal import Group
-from greenlight.cli.views import reason_text, reproduce_views, runs_view, status_view
+from greenlight.cli.views import reason_text, reproduce_views, runs_view, status_view, verify_views
 from greenlight.config import Settings
 from greenlight.core.contract_report import ContractReport, Failure, Outcome
 from greenlight.core.verdict import Check, Verdict
 from greenlight.errors import PreflightFailed
+from greenlight.operations.provenance import Finding, Verification
 from greenlight.wiring import open_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,7 +227,23 @@ def test_an_unsigned_version_is_not_verified_and_the_answer_says_what_to_do(
     assert "v1 is not verified: signature" in text
     assert "greenlight sign v1" in text
     assert "v1" in refused(greenlight(recorded, "verify", "v9"))
-    assert "lacks dvc.lock" in refused(greenlight(recorded, "sign", "v1"), status=1)
+    assert "not a DVC repository" in refused(greenlight(recorded, "sign", "v1"), status=1)
+
+
+def test_what_is_not_as_it_was_signed_is_named_line_by_line() -> None:
+    findings = (
+        Finding("key", True, "signed by " + "a" * 64),
+        Finding("bento", False, "2 of 8 files", ("model/a differs", "b is missing")),
+    )
+    report = Verification("v2", "2013-08-aaaaaa", "c" * 40, "a" * 64, findings).to_json()
+    lines = [line for part in verify_views(report) for line in rendered(part, 80)]
+    assert max(map(len, lines)) <= 80
+    assert [line.split("- ")[1].strip() for line in lines if "- " in line and "->" not in line] == [
+        "model/a differs",
+        "b is missing",
+    ]
+    assert lines[0] == "v2 is not verified: bento: 2 of 8 files"
+    assert lines[-1].startswith("-> delete the bento's folder")
 
 
 def test_status_of_a_stack_that_is_down(recorded: Path, greenlight: Callable[..., Result]) -> None:
