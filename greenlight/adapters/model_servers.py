@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from greenlight.adapters import keys
@@ -43,6 +46,26 @@ def environment(home: Path, metrics: Path) -> dict[str, str]:
         "PYTHONPATH": "",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@contextmanager
+def checking_seal(settings: Settings, bento: Path) -> Iterator[subprocess.Popen[str]]:
+    """The bento's own check of its signature, begun: one line on stdout, exit status 0 if the signature holds."""
+    keys.for_servers(settings)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bentos.classifier.seal"],
+        cwd=bento / SOURCES,
+        env={**os.environ, **environment(settings.home, settings.home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 class ModelServers:

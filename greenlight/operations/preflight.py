@@ -27,6 +27,8 @@ from greenlight.config import PreflightParams, Settings
 from greenlight.operations import probes
 from greenlight.operations.probes import Check
 
+SEAL_TIMEOUT_S = 30
+
 
 @dataclass(frozen=True)
 class PreflightReport:
@@ -76,8 +78,10 @@ def preflight(settings: Settings, bento: Path, params: PreflightParams) -> Prefl
     return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
 
 
-def recheck(sockets: Sequence[Path], bento: Path) -> PreflightReport:
-    """Ask servers that run already, each over its own socket, for the golden rows.
+def recheck(settings: Settings, sockets: Sequence[Path], bento: Path) -> PreflightReport:
+    """Ask servers that run already, each over its own socket, for the golden rows, and the bento for its signature.
+
+    They checked it when they were started; a file may have been altered, or a key lost its trust, since.
 
     Parameters
     ----------
@@ -91,15 +95,26 @@ def recheck(sockets: Sequence[Path], bento: Path) -> PreflightReport:
     PreflightReport
         Also when one does not answer.
     """
-    golden = probes.read_golden(bento / SOURCES / MODEL)
     checks: list[Check] = []
-    for socket in sockets:
-        try:
-            with UnixHttp(socket, timeout_s=5) as client:
-                checks.append(probes.golden_answers(client, golden))
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
-            checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
+    with model_servers.checking_seal(settings, bento) as sealing:
+        for socket in sockets:
+            try:
+                golden = probes.read_golden(bento / SOURCES / MODEL)
+                with UnixHttp(socket, timeout_s=5) as client:
+                    checks.append(probes.golden_answers(client, golden))
+            except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
+                checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
+        checks.append(_seal(sealing))
     return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
+
+
+def _seal(checking: subprocess.Popen[str]) -> Check:
+    try:
+        said = checking.communicate(timeout=SEAL_TIMEOUT_S)[0].strip()
+    except subprocess.TimeoutExpired:
+        said = f"no answer within {SEAL_TIMEOUT_S} s"
+    holds = checking.returncode == 0
+    return Check("signature", "holds" if holds else said, "holds", holds)
 
 
 def _run(settings: Settings, bento: Path, params: PreflightParams, scratch: Path) -> Iterator[Check]:

@@ -151,7 +151,7 @@ def _recheck(
     why = "not all of them run"
     if serving.is_warm(version):
         with _timed(seconds, "recheck"):
-            report = recheck(serving.servers.sockets(version), bento)
+            report = recheck(serving.settings, serving.servers.sockets(version), bento)
         if report.passed:
             serving.log(f"{version} is warm: {report.summary()}")
             return report
