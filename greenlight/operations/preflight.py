@@ -118,7 +118,6 @@ def _seal(checking: subprocess.Popen[str]) -> Check:
 
 
 def _run(settings: Settings, bento: Path, params: PreflightParams, scratch: Path) -> Iterator[Check]:
-    golden = probes.read_golden(bento / SOURCES / MODEL)
     log = scratch / "server.log"
     begun = time.monotonic()
     with _server(settings, bento, scratch, log) as (process, socket):
@@ -131,6 +130,8 @@ def _run(settings: Settings, bento: Path, params: PreflightParams, scratch: Path
         if not ready:
             return
         try:
+            # Not before it is ready: files that were altered are what the server's own check tells best.
+            golden = probes.read_golden(bento / SOURCES / MODEL)
             with UnixHttp(socket, timeout_s=30) as client:
                 yield probes.golden_answers(client, golden)
                 yield probes.golden_one_by_one(client, golden)
