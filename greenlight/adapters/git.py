@@ -10,6 +10,7 @@ from pathlib import Path
 from greenlight.errors import GitError, UsageError
 
 SAID_LINES = 3
+SSH = "ssh -o BatchMode=yes -o ConnectTimeout=5"
 
 
 class Repository:
@@ -141,6 +142,54 @@ class Repository:
     def push_ref(self, ref: str, commit: str, remote: str = "origin") -> None:
         """Have `ref` name `commit` in another repository; a ref already there with other content is refused."""
         self.run("push", "--quiet", "--no-verify", remote, f"{commit}:{ref}")
+
+    def remote_refs(self, remote: str, timeout_s: float) -> dict[str, str]:
+        """Refs of a remote repository with what they point at; asks nobody for a password.
+
+        Raises
+        ------
+        GitError
+            It does not answer in time, or refuses.
+        """
+        env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", SSH)}
+        todo = f"check its address and your rights: git ls-remote {remote}"
+        try:
+            done = subprocess.run(
+                ["git", "ls-remote", "--quiet", remote],
+                cwd=self.root,
+                env=env | {"LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise GitError(f"no answer within {timeout_s:g} s", where=remote, todo=todo) from None
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+            raise GitError(f"it does not answer: {said}", where=remote, todo=todo)
+        rows = (line.split("\t", 1) for line in done.stdout.splitlines())
+        return {ref: sha for sha, ref in rows if not ref.endswith("^{}")}
+
+    def known(self, objects: Iterable[str]) -> list[str]:
+        """Those of `objects` that this repository has."""
+        wanted = "".join(f"{name}\n" for name in dict.fromkeys(objects)).encode()
+        rows = self.run("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=wanted).splitlines()
+        return [row.split(" ")[0] for row in rows if not row.endswith(" missing")]
+
+    def newest(self, commits: Iterable[str]) -> list[str]:
+        """`commits` by their date, newest first."""
+        wanted = "".join(f"{name}\n" for name in dict.fromkeys(commits)).encode()
+        if not wanted:
+            return []
+        listing = self.run("log", "--no-walk=sorted", "--format=%H", "--stdin", stdin=wanted)
+        return listing.splitlines()
+
+    def change_refs(self, commands: Iterable[str]) -> None:
+        """Apply lines of ``git update-ref --stdin`` all at once or not at all."""
+        lines = ["start", *commands, "prepare", "commit"]
+        self.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in lines).encode())
 
     def read_many(self, names: Iterable[str]) -> list[bytes | None]:
         """Contents of objects such as ``<commit>:path/file``, None where there is none; one process for all."""

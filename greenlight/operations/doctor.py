@@ -13,7 +13,9 @@ from greenlight.adapters import device, dvc, edge, machine, prefect, processes
 from greenlight.adapters.git import Repository
 from greenlight.config import Params, Settings, require_repository
 from greenlight.errors import GreenlightError
-from greenlight.operations import stack
+from greenlight.operations import backup, stack
+from greenlight.operations.runs import run_commits
+from greenlight.wiring import Project, open_project
 
 State = Literal["ok", "warn", "fail"]
 GIB = 2**30
@@ -73,12 +75,14 @@ def examine(settings: Settings | None = None) -> Report:
     return Report((*here, *(check for name, look in looks.items() for check in _looked(name, look, settings))))
 
 
-def _looked(name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings) -> Iterator[Check]:
+def _looked(
+    name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings, otherwise: State = "fail"
+) -> Iterator[Check]:
     try:
         found = look(settings)
         yield from (found,) if isinstance(found, Check) else found
     except GreenlightError as exc:
-        yield Check(name, "fail", f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
+        yield Check(name, otherwise, f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
 
 
 def _repository(settings: Settings) -> Iterator[Check]:
@@ -197,6 +201,53 @@ def _leftovers(settings: Settings) -> Check:
     return Check("work folders", "ok", found)
 
 
+def _backup(settings: Settings) -> Iterator[Check]:
+    project = open_project(settings, lenient=True)
+    if not run_commits(project.repository) and not project.registry.versions():
+        yield Check("backup", "ok", "no run is recorded yet")
+        return
+    yield from _looked("backup: git", lambda _: _git_backup(project.repository), settings, "warn")
+    yield from _looked("backup: data", lambda _: _data_backup(project), settings, "warn")
+
+
+def _git_backup(repository: Repository) -> Check:
+    found = backup.git_backup(repository)
+    title = "backup: git"
+    if not found.configured:
+        todo = f"git remote add {backup.ORIGIN} <address>; {backup.BACKUP}"
+        return Check(title, "warn", f"no Git remote {backup.ORIGIN}: runs and versions are on this disk only", todo)
+    behind: dict[str, str] = {}
+    if found.missing:
+        behind[f"lacks {backup.described(found.missing)}"] = f"{backup.BACKUP}, or {backup.PUSH_REFS}"
+    if found.different:
+        said = f"has {_some(list(found.different))} with other content"
+        behind[said] = f"git ls-remote {backup.ORIGIN} shows them; which of both is right is for you to say"
+    if found.commits:
+        behind[f"lacks {found.commits} commits of your branch"] = f"git push {backup.ORIGIN} HEAD"
+    if behind:
+        return Check(title, "warn", f"{backup.ORIGIN} {', '.join(behind)}", "; ".join(behind.values()))
+    return Check(title, "ok", f"{backup.ORIGIN} has every run, tag, mark and commit")
+
+
+def _data_backup(project: Project) -> Check:
+    title = "backup: data"
+    name, url = dvc.remote(project.settings.root)
+    # A storage's own client may wait for minutes; this asks with a limit.
+    if "://" in url and machine.remote_answers(project.settings.root, name):
+        return Check(title, "warn", f"not looked at: {url} does not answer", f"dvc list-url remote://{name}/")
+    found = backup.data_backup(project)
+    if found.lost:
+        lost = _some([f"{name} ({', '.join(paths)})" for name, paths in found.lost.items()])
+        todo = f"look for them on other machines: {backup.BACKUP} there sends them to {found.where}"
+        return Check(title, "warn", f"neither the cache nor {found.where} holds all of {lost}", todo)
+    if found.missing:
+        return Check(title, "warn", f"{found.where} lacks data of {_some(list(found.missing))}", backup.BACKUP)
+    if found.here:
+        todo = f"dvc remote modify local url <folder or address elsewhere>; {backup.BACKUP}"
+        return Check(title, "warn", f"{found.where} is on this disk, below Greenlight's own folder", todo)
+    return Check(title, "ok", f"{found.where} has the {found.looked_at} objects of the versions and the newest runs")
+
+
 def _stack(settings: Settings) -> Check:
     status = stack.status(settings)
     live = f"{status.live['version']} is live" if status.live["version"] else "no version is live yet"
@@ -228,6 +279,7 @@ CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
     "device": _device,
     "ports": _ports,
     "disk": _disk,
+    "backup": _backup,
     "work folders": _leftovers,
     "stack": _stack,
 }
