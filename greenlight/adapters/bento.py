@@ -154,11 +154,11 @@ def _replace(built: Path, target: Path, scratch: Path) -> None:
     if target.exists():
         target.rename(scratch / "replaced")
     built.rename(target)
-    leftovers = [p for p in store_leftovers(target) if p != scratch]
+    leftovers = [p for p in leftover_builds(target.parents[2]) if p != scratch]
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def store_leftovers(target: Path) -> list[Path]:
-    """Scratch folders that builds which were killed left in the store."""
-    return list(target.parents[2].glob(".build-*"))
+def leftover_builds(folder: Path) -> list[Path]:
+    """Scratch folders that builds which were killed left in BentoML's home folder."""
+    return list(folder.glob(".build-*"))

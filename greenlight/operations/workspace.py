@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tarfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenlight.adapters import dvc, processes
+from greenlight.adapters import dvc, in_use, processes
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
@@ -113,6 +114,8 @@ def create(project: Project, plan: Plan) -> Workspace:
 def configured(settings: Settings, root: Path) -> Pipeline:
     """The pipeline of a clone, with the shared cache and the remote's absolute address."""
     pipeline = Pipeline(root)
+    # Until the pipeline is gone, or its process: meanwhile `greenlight gc` drops nothing.
+    weakref.finalize(pipeline, os.close, in_use.share(settings.home))
     pipeline.configure(settings.home / "cache", settings.home / "remote", settings.root)
     return pipeline
 
