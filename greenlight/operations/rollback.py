@@ -7,7 +7,7 @@ from greenlight.config import Settings
 from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
 from greenlight.operations.release import ReleaseReport, release_in
-from greenlight.operations.runs import find_run
+from greenlight.operations.run_version import version_of
 from greenlight.operations.serving import Log, silent
 from greenlight.wiring import Project, open_project
 
@@ -48,10 +48,7 @@ def _target(project: Project, to: str, to_run: str) -> str:
     if to:
         return project.registry.get(to).name
     if to_run:
-        version = project.registry.at(find_run(project, to_run))
-        if version is None:
-            raise NotFound(f"no version came from run {to_run!r}", todo=LISTS)
-        return version.name
+        return version_of(project, to_run).name
     history = [entry.version for entry in project.registry.history()]
     live = DesiredState(project.settings.home).load().live
     # A crash may have come between the switch and the ledger; what serves counts as served.
