@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenlight.cli import complete
+from greenlight.cli import complete, recover
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ greenlight retrain     # train, judge, release; brings the stack up first
 greenlight status      # what serves, and where
 greenlight runs        # every run, with its outcome
 greenlight rollback    # back to the version that served before
+greenlight backup      # runs and data to where another machine finds them
 ```
 
 Answers go to stdout, progress and errors to stderr. Exit status: 0 done, 1 failed, 2 asked for something that
@@ -328,6 +329,9 @@ def doctor(as_json: Json = False) -> None:
         found = examine()
     emit(found.to_json()) if as_json else show(doctor_view(found.to_json()))
     raise typer.Exit(found.exit_code)
+
+
+recover.register(app)
 
 
 def _here() -> Settings:

@@ -37,6 +37,7 @@ from greenlight.wiring import open_project
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "verify", "reproduce", "sign", "rollback", "doctor")
+COMMANDS += ("backup", "restore", "gc", "hold", "drill")
 METRICS = {"roc_auc": 0.735, "average_precision": 0.51, "log_loss": 0.54, "calibration_error": 0.031}
 
 
