@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status bench-retrain bench-serving clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ down: setup ## stop the stack
 
 status: setup ## what runs, and where
 	@greenlight status
+
+backup: setup ## push runs, versions and their data to `origin` and the DVC remote
+	@greenlight backup
 
 test: setup ## check the layers and run the tests (under 20 minutes on 2 cores)
 	@echo "Tests run in temporary folders with their own HOME; progress below, slowest tests at the end."
@@ -56,6 +59,9 @@ bench-retrain: setup ## retrain against a bare script, in one run
 
 bench-serving: setup ## the served bento against stock `bentoml serve`, and rollback under load
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/serving.py
+
+bench-storage: setup ## a month's bytes in the DVC remote, a second workspace's on this disk (10 GB; frees them again)
+	@$(BIN)/python -m benchmarks.storage
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)
