@@ -159,7 +159,7 @@ def plan(project: Project, wish: Wish) -> GcPlan:
         if only_here:
             notes.append(f"{len(only_here)} objects of dropped runs stay: {remote.where} lacks them; greenlight backup")
     refs = {ref: sha for ref, sha in repository.refs(REFS).items() if run_of(ref) in dropped} if wish.forget else {}
-    folders = tuple(path for name in dropped if (path := settings.home / "runs" / name).is_dir())
+    folders = tuple(path for name in {**dropped, **aside} if (path := settings.home / "runs" / name).is_dir())
     services = _unneeded_bentos(project, wish.keep)
     leftovers = (*sorted((settings.home / "tmp").glob("*")), *bentos.leftover_builds(bentos.store(settings.home)))
     weight = Weight()
