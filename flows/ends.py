@@ -21,9 +21,11 @@ from greenlight.operations.plan import Plan
 from greenlight.operations.release import ReleaseReport
 from greenlight.operations.reproduce import ReproduceReport
 from greenlight.operations.retrain import Run
+from greenlight.operations.turns import Alone, End
 
 DATA_REJECTED = "DataRejected"
 KEPT_CHAMPION = "KeptChampion"
+JOINED = "Joined"
 OUTCOMES = {"promote": "Promoted", "reject": KEPT_CHAMPION, "inconclusive": "Inconclusive"}
 
 P = ParamSpec("P")
@@ -85,6 +87,20 @@ def reproduced(report: ReproduceReport) -> State:
     """The verdict of a reproduction."""
     end = Failed if report.exit_code else Completed
     return end(name=report.verdict.capitalize(), message=f"{report.run}: {report.explanation}")
+
+
+def told(turn: Alone, end: State) -> State:
+    """`end`, after those that wait for the same retrain were told of it; a failure is no answer to share."""
+    if end.is_completed() or end.name == DATA_REJECTED:
+        turn.ended(End(str(end.name), end.is_completed(), str(end.message)))
+    return end
+
+
+def joined(end: End) -> State:
+    """Another run did the same work meanwhile: its answer is this one's too, red if that was red."""
+    if end.green:
+        return Completed(name=JOINED, message=f"joined a retrain of the same, which ended as {end.name}: {end.message}")
+    return Failed(name=end.name, message=end.message)
 
 
 class _OursHaveNoTraceback(logging.Filter):

@@ -10,7 +10,7 @@ from flows import ends, tasks
 
 @flow(name="release", flow_run_name="release {version}", persist_result=False)
 @ends.named
-def release(version: str) -> State:
+def release(version: str, instead_of: str | None = None) -> State:
     """Let `version` take over the traffic, by the strategy in params.yaml (`release.strategy`).
 
     With `full`: find its bento (or rebuild it from its run), preflight it, start its servers beside the old ones,
@@ -22,5 +22,7 @@ def release(version: str) -> State:
 
     Args:
         version: Such as v3; `greenlight runs` lists them.
+        instead_of: The version that it was compared with; if another one serves by now, nothing is changed. Left out:
+            whatever serves.
     """
-    return ends.released(tasks.release(version))
+    return ends.released(tasks.release(version, instead_of))

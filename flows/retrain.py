@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import ends, tasks
 from flows.release import release
+from greenlight.core.verdict import Verdict
+from greenlight.operations.plan import Plan
+from greenlight.operations.retrain import Run
 
 
 @flow(name="retrain", flow_run_name="retrain {as_of}", persist_result=False)
 @ends.named
-def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = "") -> State:
+def retrain(
+    as_of: str = "next",
+    device: Literal["", "auto", "cpu", "cuda"] = "",
+    overrides: dict[str, Any] | None = None,
+) -> State:
     """Train on the months before `as_of`, judge on `as_of`, and serve the model if it deserves to.
 
     What happens, in this order; each is a task and a line in the run's page:
 
-    1. **plan**: which month is the holdout, which version is the champion, which device trains. Nothing new to train
-       on ends here as `NothingNew`.
+    1. **plan**: what killed processes left is removed; which month is the holdout, which version is the champion,
+       which device trains. Nothing new to train on ends here as `NothingNew`. If the same retrain (commit, changes,
+       data, parameters) is at work already, this one waits for it and ends as `Joined`, with its answer; if that one
+       dies or fails, this one does the work.
     2. **workspace**: a clone of the repository at its present commit, below `.greenlight/runs/`.
     3. **snapshot, validate**: fetch the months, check them against the contract. A broken contract is recorded and ends
        as `DataRejected`.
     4. **featurize, train, evaluate, gate**: build features, train, score candidate and champion on the holdout, judge.
        A stage whose inputs did not change comes from DVC's cache.
-    5. **record**: push the data, save the run as a DVC experiment. A "no" of the gates ends here as `KeptChampion`, a
+    5. **challenge**: from here on one candidate at a time; another one waits and says for whom. If a version was
+       released since the plan, the candidate is compared with that one (`evaluate` and `gate` once more), and that
+       verdict counts. Where the new champion was trained on the candidate's holdout they cannot be compared:
+       `Inconclusive`, the champion stays.
+    6. **record**: push the data, save the run as a DVC experiment. A "no" of the gates ends here as `KeptChampion`, a
        "cannot tell" as `Inconclusive`. A candidate that is, to the byte, a version that somebody rolled back from ends
        as `KeptChampion` too: only a person puts that one back.
-    6. **register, build**: the next version as a Git tag, and its bento.
-    7. **release** (a flow of its own): preflight, start, switch the edge, drain the old version. Ends as `Promoted`.
+    7. **register, build**: the next version as a Git tag, and its bento.
+    8. **release** (a flow of its own): preflight, start, switch the edge, drain the old version. Ends as `Promoted`.
 
     What a red state means, and what to do:
 
@@ -41,10 +54,19 @@ def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = ""
     Args:
         as_of: The month held out to judge the candidate on, such as 2013-08, or "next": the one after the champion's.
         device: Where to train: "auto" takes a GPU if there is one, "cpu", "cuda"; empty takes params.yaml's.
+        overrides: Other parameters of this run alone, such as {"train.seed": 7}; keys as in params.yaml, with dots.
     """
-    plan = tasks.plan(as_of, device)
+    plan = tasks.plan(as_of, device, overrides)
     if plan.nothing_new:
         return ends.nothing_new(plan)
+    with tasks.alone(plan) as turn:
+        if turn.joined:
+            return ends.joined(turn.joined)
+        return ends.told(turn, _work(plan))
+
+
+def _work(plan: Plan) -> State:
+    """From the workspace to the end."""
     run = tasks.workspace(plan)
     tasks.stage(run, "snapshot")
     contract = tasks.validate(run)
@@ -55,6 +77,12 @@ def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = ""
     tasks.stage(run, "train")
     tasks.stage(run, "evaluate")
     verdict = tasks.gate(run)
+    with tasks.promotion(run, verdict):
+        return _promote(run, tasks.challenge(run, verdict))
+
+
+def _promote(run: Run, verdict: Verdict) -> State:
+    """From the verdict to the end; for a candidate that passed, one at a time."""
     withdrawn = tasks.withdrawn(run, verdict)
     if withdrawn:
         tasks.record(run, ends.KEPT_CHAMPION, withdrawn)
@@ -64,7 +92,7 @@ def retrain(as_of: str = "next", device: Literal["", "auto", "cpu", "cuda"] = ""
         return ends.kept(run, verdict)
     version = tasks.register(run, commit)
     tasks.build(run, version)
-    released = release(version.name, return_state=True)
+    released = release(version.name, instead_of=run.compared_with, return_state=True)
     return ends.promoted(run, version, verdict, released)
 
 

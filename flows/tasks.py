@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prefect import task
@@ -15,15 +16,16 @@ from greenlight.config import Settings
 from greenlight.core.contract_report import ContractReport, report_markdown, report_text
 from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
+from greenlight.operations import leftovers, retrain, turns
 from greenlight.operations import release as releases
 from greenlight.operations import reproduce as reproductions
-from greenlight.operations import retrain
 from greenlight.operations import rollback as rollbacks
 from greenlight.operations.plan import Plan
 from greenlight.operations.plan import plan as make_plan
 from greenlight.operations.release import ReleaseReport
 from greenlight.operations.reproduce import ReproduceReport
 from greenlight.operations.retrain import Run
+from greenlight.operations.turns import Alone
 from greenlight.wiring import open_project
 
 
@@ -48,10 +50,11 @@ RETRIED: dict[str, Any] = {
 
 
 @task(name="plan", task_run_name="plan", **PLAIN)
-def plan(as_of: str, device: str) -> Plan:
-    """Resolve month, champion and device; find every mistake before any work."""
-    found = make_plan(open_project(), as_of=as_of, device=device)
-    log = get_run_logger()
+def plan(as_of: str, device: str, overrides: dict[str, Any] | None = None) -> Plan:
+    """Resolve month, champion, parameters and device; find every mistake before any work."""
+    project, log = open_project(), get_run_logger()
+    leftovers.sweep(project, log.info)
+    found = make_plan(project, as_of=as_of, device=device, overrides=overrides)
     for warning in found.warnings:
         log.warning("%s", warning)
     log.info("%s", found.nothing_new or found.describe())
@@ -93,6 +96,27 @@ def gate(run: Run) -> Verdict:
     return verdict
 
 
+def alone(plan: Plan) -> AbstractContextManager[Alone]:
+    """The turn of this retrain among those that ask for the same. No task: it is held by the flow."""
+    return turns.alone(open_project(), plan, get_run_logger().info)
+
+
+def promotion(run: Run, verdict: Verdict) -> AbstractContextManager[None]:
+    """The turn to be promoted, for a candidate that passed its gates. No task: it is held by the flow."""
+    return turns.promotion(run, get_run_logger().info) if verdict.promoted else nullcontext()
+
+
+@task(name="challenge", task_run_name="challenge", **RETRIED)
+def challenge(run: Run, verdict: Verdict) -> Verdict:
+    """Compare with the champion of this moment, if another one serves by now than the plan knew."""
+    if not verdict.promoted:
+        return verdict
+    found = turns.challenge(run, verdict, get_run_logger().info)
+    if found is not verdict:
+        create_markdown_artifact(found.markdown() + run.links("report"), key="verdict")
+    return found
+
+
 @task(name="withdrawn", task_run_name="withdrawn", **PLAIN)
 def withdrawn(run: Run, verdict: Verdict) -> str:
     """Whether the candidate is a version that somebody rolled back from; returns why it is not released again."""
@@ -125,10 +149,10 @@ def build(run: Run, version: Version) -> None:
 
 
 @task(name="release", task_run_name="release", **PLAIN)
-def release(version: str) -> ReleaseReport:
+def release(version: str, instead_of: str | None = None) -> ReleaseReport:
     """Preflight, start, switch, assign, drain."""
     log = get_run_logger()
-    report = releases.release(open_project().settings, version, log=log.info)
+    report = releases.release(open_project().settings, version, instead_of=instead_of, log=log.info)
     create_markdown_artifact(report.markdown(), key="release")
     return report
 

@@ -17,17 +17,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def isolate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of its own for everything that keeps state; for the whole session, so that shared fixtures have it too."""
-    home = tmp_path_factory.mktemp("home")
+def isolation(home: Path) -> dict[str, str]:
+    """Variables that keep everything which has state inside `home`."""
     git = home / "gitconfig"
     git.write_text("[user]\n\tname = Test\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n")
-    patch = pytest.MonkeyPatch()
-    for key in [k for k in os.environ if k.startswith(("GREENLIGHT_", "GIT_AUTHOR", "GIT_COMMITTER", "PREFECT_"))]:
-        patch.delenv(key)
-    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STUDIO_TOKEN"):
-        patch.delenv(key, raising=False)
     values = {
         "HOME": home,
         "XDG_CONFIG_HOME": home / "config",
@@ -46,8 +39,20 @@ def isolate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MPLCONFIGDIR": home / "matplotlib",
     }
-    for key, value in values.items():
-        patch.setenv(key, str(value))
+    return {key: str(value) for key, value in values.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of its own for everything that keeps state; for the whole session, so that shared fixtures have it too."""
+    home = tmp_path_factory.mktemp("home")
+    patch = pytest.MonkeyPatch()
+    for key in [k for k in os.environ if k.startswith(("GREENLIGHT_", "GIT_AUTHOR", "GIT_COMMITTER", "PREFECT_"))]:
+        patch.delenv(key)
+    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STUDIO_TOKEN"):
+        patch.delenv(key, raising=False)
+    for key, value in isolation(home).items():
+        patch.setenv(key, value)
     yield home
     patch.undo()
 

@@ -12,10 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from greenlight.adapters import scratch
 from greenlight.errors import BentoError
 
 MODEL = Path("data/model")
@@ -23,6 +24,7 @@ DATA = Path("data")
 SIGNATURE = "signature.json"
 PUBLIC_KEY = "public_key.pem"
 SOURCES = "src"
+SCRATCH = ".build-"
 BUILD_TIMEOUT_S = 600
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 
@@ -109,10 +111,10 @@ def build(
     target = path_of(name, version, home)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=store(home)) as scratch:
+        with _scratch(home) as here:
             more = ["--sealed", str(sealed)] if sealed else []
-            built = _run_build(workspace, name, version, {**labels, "model": digest}, Path(scratch), more)
-            _replace(built, target, Path(scratch))
+            built = _run_build(workspace, name, version, {**labels, "model": digest}, here, more)
+            _replace(built, target, here)
         # What `bentoml serve <name>:latest` reads.
         (target.parent / "latest").write_text(version, encoding="utf-8")
     except OSError as exc:
@@ -124,12 +126,10 @@ def build(
     return target
 
 
-def _run_build(
-    workspace: Path, name: str, version: str, labels: dict[str, str], scratch: Path, more: list[str]
-) -> Path:
+def _run_build(workspace: Path, name: str, version: str, labels: dict[str, str], here: Path, more: list[str]) -> Path:
     command = [sys.executable, "-m", "bentos.classifier.build", "--name", name, "--version", version]
     command += ["--labels", json.dumps(labels), *more]
-    environment = {**os.environ, **QUIET, "BENTOML_HOME": str(scratch), "TMPDIR": str(scratch)}
+    environment = {**os.environ, **QUIET, "BENTOML_HOME": str(here), "TMPDIR": str(here)}
     environment.pop("PYTHONPATH", None)
     try:
         done = subprocess.run(
@@ -149,16 +149,28 @@ def _run_build(
     return Path(json.loads(done.stdout.strip().splitlines()[-1])["bento"])
 
 
-def _replace(built: Path, target: Path, scratch: Path) -> None:
-    """Move `built` to `target`; whatever stood there before goes with `scratch`."""
+def _replace(built: Path, target: Path, here: Path) -> None:
+    """Move `built` to `target`; whatever stood there before goes with `here`."""
     if target.exists():
-        target.rename(scratch / "replaced")
+        target.rename(here / "replaced")
     built.rename(target)
-    leftovers = [p for p in leftover_builds(target.parents[2]) if p != scratch]
-    for path in leftovers:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def leftover_builds(folder: Path) -> list[Path]:
     """Scratch folders that builds which were killed left in BentoML's home folder."""
-    return list(folder.glob(".build-*"))
+    return list(folder.glob(f"{SCRATCH}*"))
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """A folder in the store, on the same disk as what becomes of it; those of builds that were killed are removed.
+
+    Only those: another version may be under construction at the same time, for a roll back.
+    """
+    scratch.sweep(store(home), SCRATCH)
+    folder = store(home) / scratch.name(SCRATCH)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

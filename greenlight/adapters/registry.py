@@ -109,10 +109,16 @@ class Registry:
         existing = self.at(commit)
         if existing:
             return existing
-        number = max((v.number for v in self.versions()), default=0) + 1
         message = f"run {run}\n\n{signature}".rstrip()
-        self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", message)
-        return self.get(f"v{number}")
+        while True:
+            number = max((v.number for v in self.versions()), default=0) + 1
+            try:
+                self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", message)
+            except GitError:
+                if all(v.number < number for v in self.versions()):
+                    raise
+                continue  # somebody else took the number meanwhile
+            return self.get(f"v{number}")
 
     def signature(self, version: Version) -> str:
         """The version's signature: one made later where there is one, else what came with the tag; else empty."""

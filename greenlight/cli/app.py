@@ -118,6 +118,15 @@ def retrain(
             show_default=False,
         ),
     ] = "",
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another parameter for this run alone, with params.yaml's key; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and return; do not follow it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -130,16 +139,17 @@ def retrain(
     greenlight retrain
     greenlight retrain --as-of 2013-08
     greenlight retrain --device cuda --detach
+    greenlight retrain --set train.seed=7 --set gates.min_rows=100
     ```
 
-    Ends as `Promoted`, `KeptChampion`, `Inconclusive` or `NothingNew` (exit 0), `DataRejected` (3), `Failed` (1), or
-    `Crashed` (1) when its process was killed. Whatever it ends as, running it again is safe, and until a run is
+    Ends as `Promoted`, `KeptChampion`, `Inconclusive`, `NothingNew` or `Joined` (exit 0), `DataRejected` (3), `Failed`
+    (1), or `Crashed` (1) when its process was killed. Whatever it ends as, running it again is safe, and until a run is
     `Promoted` the champion serves on.
     """
     from greenlight.cli.retrain import run_retrain
 
     with answer_only():
-        answer = run_retrain(as_of=as_of, device=device, detach=detach)
+        answer = run_retrain(as_of=as_of, device=device, detach=detach, own=own or ())
     if as_json:
         emit(answer.to_json())
     else:

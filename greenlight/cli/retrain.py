@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from greenlight.adapters.prefect_runs import (
@@ -41,7 +41,7 @@ CHATTER = re.compile(
 ECHO = re.compile(r"Finished in state|Task run failed with (?!.* - Retry \d)[^\n]*\Z")
 
 
-def run_retrain(*, as_of: str, device: str, detach: bool) -> Answer:
+def run_retrain(*, as_of: str, device: str, detach: bool, own: Sequence[str] = ()) -> Answer:
     """Retrain through the deployment, as the schedule and the UI do.
 
     Raises
@@ -52,7 +52,7 @@ def run_retrain(*, as_of: str, device: str, detach: bool) -> Answer:
         The stack does not come up, or Prefect was silent for too long.
     """
     project = open_project()
-    parameters = _checked(project, as_of, device)
+    parameters = _checked(project, as_of, device, own)
     say("bringing the stack up")
     bring_up(project.settings)
     ahead = len(unfinished(project.settings, DEPLOYMENT))
@@ -71,13 +71,17 @@ def run_retrain(*, as_of: str, device: str, detach: bool) -> Answer:
     return _answer(project, final, page)
 
 
-def _checked(project: Project, as_of: str, device: str) -> dict[str, str]:
+def _checked(project: Project, as_of: str, device: str, own: Sequence[str]) -> dict[str, Any]:
     """The flow's parameters, after every mistake that can be found without work was looked for."""
+    from greenlight.operations.overrides import parse
     from greenlight.operations.plan import plan
 
     _check_flags(as_of, device)
-    plan(project, as_of=as_of, device=device)  # what it finds, the run itself says
-    return {"as_of": as_of or project.params.data.as_of, **({"device": device} if device else {})}
+    overrides = parse(own)
+    plan(project, as_of=as_of, device=device, overrides=overrides)  # what it finds, the run itself says
+    wanted = as_of or overrides.pop("data.as_of", "") or project.params.data.as_of
+    given = {"device": device, "overrides": overrides}
+    return {"as_of": wanted, **{name: value for name, value in given.items() if value}}
 
 
 def _check_flags(as_of: str, device: str) -> None:

@@ -22,6 +22,7 @@ STYLES = {
     "Equivalent": "green",
     "KeptChampion": "yellow",
     "Inconclusive": "yellow",
+    "Joined": "cyan",
     "NothingNew": "cyan",
     "Running": "cyan",
     "DataRejected": "red",

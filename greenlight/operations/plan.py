@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from greenlight.config import Params, PathParams
 from greenlight.core import periods, training
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, NotFound, UsageError
+from greenlight.operations.overrides import apply, nested
 from greenlight.wiring import Project
 
 
@@ -34,6 +36,8 @@ class Plan:
     nothing_new : str
         Why there is nothing to train on; empty when there is.
     warnings : tuple of str
+    overrides : mapping
+        Sections of params.yaml with what this run alone has otherwise.
     """
 
     run: str
@@ -42,6 +46,7 @@ class Plan:
     champion: Version | None
     nothing_new: str = ""
     warnings: tuple[str, ...] = field(default_factory=tuple)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line: months, champion and device."""
@@ -53,7 +58,7 @@ class Plan:
         )
 
 
-def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
+def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapping[str, Any] | None = None) -> Plan:
     """Resolve a retrain's parameters.
 
     Parameters
@@ -63,6 +68,8 @@ def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
         A period, ``next``, or empty for what params.yaml says.
     device : str
         ``auto``, ``cpu``, ``cuda``, or empty for what params.yaml says.
+    overrides : mapping, optional
+        Other parameters of this run alone, such as ``{"train.seed": 7}``; `as_of` and `device` go before them.
 
     Raises
     ------
@@ -71,7 +78,8 @@ def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
     DvcError
         No DVC remote is configured.
     """
-    params = _with(project.params, as_of, device)
+    own = nested(overrides or {})
+    params = _with(apply(project.params, own), as_of, device)
     dvc.remote(project.settings.root)
     info = devices.resolve(params.train.device)
     dataset = datasets.load(params.dataset)
@@ -101,7 +109,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "") -> Plan:
             else f"a data.window_months of at most {len(available) - 2}",
         )
     concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
-    return Plan(name, concrete, info, champion, warnings=_warnings(project))
+    return Plan(name, concrete, info, champion, warnings=_warnings(project), overrides=own)
 
 
 def _shown(months: list[str]) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import keys, model_servers, processes
+from greenlight.adapters import keys, model_servers, processes, scratch
 from greenlight.adapters.bento import MODEL, SOURCES
 from greenlight.adapters.servers import tail
 from greenlight.adapters.sockets import UnixHttp, runtime_dir
@@ -72,8 +70,8 @@ def preflight(settings: Settings, bento: Path, params: PreflightParams) -> Prefl
         Also when the bento does not even start.
     """
     checks: list[Check] = []
-    with _scratch(settings) as scratch:
-        for check in _run(settings, bento, params, scratch):
+    with scratch.work(settings.home, "preflight") as here:
+        for check in _run(settings, bento, params, here):
             checks.append(check)
     return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
 
@@ -117,10 +115,10 @@ def _seal(checking: subprocess.Popen[str]) -> Check:
     return Check("signature", "holds" if holds else said, "holds", holds)
 
 
-def _run(settings: Settings, bento: Path, params: PreflightParams, scratch: Path) -> Iterator[Check]:
-    log = scratch / "server.log"
+def _run(settings: Settings, bento: Path, params: PreflightParams, here: Path) -> Iterator[Check]:
+    log = here / "server.log"
     begun = time.monotonic()
-    with _server(settings, bento, scratch, log) as (process, socket):
+    with _server(settings, bento, here, log) as (process, socket):
         # Somewhat beyond the budget, so that a start that is too slow is told from one that never ends.
         ready = model_servers.wait_ready(socket, params.max_start_s + 10, lambda: process.poll() is None)
         took = time.monotonic() - begun
@@ -149,27 +147,10 @@ def _why(ready: bool, log: Path) -> str:
 
 
 @contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="preflight-", dir=_parent(settings)))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _parent(settings: Settings) -> Path:
-    parent = settings.home / "tmp"
-    parent.mkdir(parents=True, exist_ok=True)
-    return parent
-
-
-@contextmanager
-def _server(
-    settings: Settings, bento: Path, scratch: Path, log: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _server(settings: Settings, bento: Path, here: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """One process of the bento on a socket of its own; it ends with this process, however that ends."""
     socket = runtime_dir(settings.home) / f"preflight-{os.getpid()}.sock"
-    metrics = scratch / "metrics"
+    metrics = here / "metrics"
     metrics.mkdir()
     keys.for_servers(settings)
     with log.open("wb") as out:

@@ -15,7 +15,7 @@ from greenlight.adapters.registry import Version
 from greenlight.config import Settings
 from greenlight.core import release as moves
 from greenlight.core.release import Desired
-from greenlight.errors import GreenlightError, PreflightFailed
+from greenlight.errors import GreenlightError, PreflightFailed, UsageError
 from greenlight.operations.preflight import PreflightReport, preflight, recheck
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
@@ -79,12 +79,19 @@ class ReleaseReport:
         return "\n".join(lines) + "\n"
 
 
-def release(settings: Settings, version: str, *, log: Log = silent) -> ReleaseReport:
+def release(settings: Settings, version: str, *, instead_of: str | None = None, log: Log = silent) -> ReleaseReport:
     """Put `version` in front of all traffic; no request fails on the way, and it may be repeated after any
     crash.
 
+    Parameters
+    ----------
+    instead_of : str, optional
+        The version that it was compared with (empty: none); it takes the traffic from no other.
+
     Raises
     ------
+    UsageError
+        Another version than `instead_of` serves: somebody rolled back or released meanwhile.
     NotFound
         There is no such version.
     PreflightFailed
@@ -92,10 +99,10 @@ def release(settings: Settings, version: str, *, log: Log = silent) -> ReleaseRe
     ServerError, EdgeError, BentoError
         A part failed; before the switch, whatever served keeps serving.
     """
-    return release_in(open_project(settings), version, log=log)
+    return release_in(open_project(settings), version, instead_of=instead_of, log=log)
 
 
-def release_in(project: Project, version: str, *, log: Log = silent) -> ReleaseReport:
+def release_in(project: Project, version: str, *, instead_of: str | None = None, log: Log = silent) -> ReleaseReport:
     """`release` in a project that is open already."""
     serving = Serving(project, log)
     target = project.registry.get(version)
@@ -106,6 +113,11 @@ def release_in(project: Project, version: str, *, log: Log = silent) -> ReleaseR
             serving.heal()
             log(f"{target.name} serves already")
             return ReleaseReport(target.name, target.name, already_live=True)
+        if instead_of is not None and state.live not in ("", instead_of):
+            raise UsageError(
+                f"{state.live} serves by now, and {target.name} was compared with {instead_of or 'no champion'}",
+                todo=f"greenlight retrain compares it with {state.live}",
+            )
         return _release(serving, target, state)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from greenlight.adapters import device as devices
-from greenlight.adapters import dvc, environment
+from greenlight.adapters import dvc, environment, scratch
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
 from greenlight.core.equivalence import SCORE_TOLERANCE, Difference, compare
@@ -98,7 +97,7 @@ def reproduce(project: Project, run: str, *, log: Callable[[str], None] = lambda
     recorded = dvc.lock_hashes(project.repository.read(commit, dvc.LOCK))
     if "snapshot" not in recorded:
         raise NotFound(f"{run} recorded no snapshot", where=f"dvc.lock at {commit[:10]}", todo="greenlight runs")
-    root = project.settings.home / "tmp" / f"reproduce-{run[:40]}-{secrets.token_hex(3)}"
+    root = scratch.folder(project.settings.home, f"reproduce-{run[:40]}")
     project.repository.clone(root, commit)
     pipeline = configured(project.settings, root)
     try:

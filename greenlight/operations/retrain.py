@@ -33,6 +33,11 @@ class Run:
         """The run's name."""
         return self.workspace.run
 
+    @property
+    def compared_with(self) -> str:
+        """The champion that the candidate was judged against in the end; empty where there was none."""
+        return self.plan.params.champion.version
+
     def where(self) -> str:
         """One line: the run, its folder and its commit."""
         dirty = " with your uncommitted changes" if self.workspace.dirty else ""
@@ -48,7 +53,8 @@ class Run:
         """
         with self.workspace.noting_failure():
             done = self.pipeline.run_stage(name)
-        self.stages.append(done)
+        # A second time after another champion took the traffic: what is recorded is how it went against that one.
+        self.stages = [*(stage for stage in self.stages if stage.stage != name), done]
         how = done.summary if done.executed else "unchanged, from the cache"
         return f"{name}: {how} ({done.seconds:.1f} s)"
 

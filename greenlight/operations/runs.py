@@ -13,7 +13,7 @@ from greenlight.adapters.dvc import LOCK
 from greenlight.adapters.git import Repository
 from greenlight.errors import NotFound
 from greenlight.operations.record import REFS
-from greenlight.operations.workspace import NOTE
+from greenlight.operations.workspace import KILLED, NOTE
 from greenlight.wiring import Project
 
 MAIN_METRICS = ("roc_auc", "average_precision", "log_loss", "calibration_error")
@@ -170,7 +170,7 @@ def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
         outcome = str(note.get("outcome", "Failed"))
         if outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
             outcome = "Failed"
-            note["reason"] = "its process ended without a word (killed, or the machine went down)"
+            note["reason"] = KILLED
         yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
 
 

@@ -8,12 +8,11 @@ version's tag, so nothing can be registered without one.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from greenlight.adapters import bento, dvc, keys, signing
+from greenlight.adapters import bento, dvc, keys, scratch, signing
 from greenlight.adapters.dvc_hash import folder_hash
 from greenlight.adapters.registry import Version
 from greenlight.core import seal
@@ -76,10 +75,8 @@ def sign(project: Project, commit: str, model: Path) -> str:
 @contextmanager
 def laid_out(project: Project, model: Path, found: Mapping[str, bytes]) -> Iterator[Path]:
     """The signed content as a folder of plain files, for as long as it is needed."""
-    parent = project.settings.home / "tmp"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="signed-", dir=parent) as scratch:
-        folder = Path(scratch) / project.params.dataset
+    with scratch.work(project.settings.home, "signed") as here:
+        folder = here / project.params.dataset
         # Links into DVC's cache become files: model-signing refuses links, and so does the bento's check.
         shutil.copytree(model, folder / MODEL, copy_function=shutil.copyfile)
         write(found, folder / EVIDENCE)
@@ -111,9 +108,8 @@ def build(project: Project, version: Version, workspace: Path) -> Path:
     labels = {"run": version.run, "commit": version.commit, "snapshot": snapshot}
     name, home = project.params.dataset, project.settings.home
     bundle = project.registry.signature(version)
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sealed-", dir=_tmp(home)) as scratch:
-        sealed = _seal(project, version, bundle, Path(scratch) / "sealed") if bundle else None
+    with scratch.work(home, "sealed") as here:
+        sealed = _seal(project, version, bundle, here / "sealed") if bundle else None
         return bento.build(workspace, name=name, version=version.name, labels=labels, home=home, sealed=sealed)
 
 
@@ -124,12 +120,6 @@ def _seal(project: Project, version: Version, bundle: str, folder: Path) -> Path
     if public:
         (folder / bento.PUBLIC_KEY).write_text(public, encoding="utf-8")
     return folder
-
-
-def _tmp(home: Path) -> Path:
-    path = home / "tmp"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def digests(folder: Path, prefix: str = "") -> dict[str, str]:

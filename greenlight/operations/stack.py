@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import prefect, processes
+from greenlight.adapters import prefect, prefect_zombies, processes
 from greenlight.adapters.bento import QUIET
 from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
@@ -100,6 +100,7 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     serving.wait_for(PREFECT_SERVER, lambda: prefect.is_healthy(settings))
     # Registered each time: what prefect.yaml says may have changed, and nothing happens when it has not.
     log(f"deployments: {', '.join(prefect.register_deployments(settings))}")
+    prefect_zombies.watch(settings)
     serving.supervisor.ensure(_prefect_worker(settings, environment))
     serving.wait_for(PREFECT_WORKER, lambda: serving.supervisor.state(PREFECT_WORKER).state == "active")
     return status(settings)

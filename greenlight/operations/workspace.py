@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 import tarfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from greenlight.adapters import dvc, in_use, processes
+from greenlight.adapters import dvc, in_use, processes, scratch
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from greenlight.operations.plan import Plan
 
 NOTE = "greenlight.json"
+KILLED = "its process ended without a word (killed, or the machine went down)"
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,21 @@ def create(project: Project, plan: Plan) -> Workspace:
     commit = project.repository.head()
     changes = project.repository.changes()
     root = project.settings.home / "runs" / plan.run
-    clone = project.repository.clone(root, commit)
+    begun = scratch.folder(project.settings.home, plan.run)
+    clone = project.repository.clone(begun, commit)
     clone.apply(changes)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    workspace = Workspace(plan.run, root, plan.params, commit, bool(changes), created)
+    workspace = Workspace(plan.run, begun, plan.params, commit, bool(changes), created)
     workspace.note("Running")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    begun.rename(root)  # a folder below runs/ always holds its note, or nobody could tell whether its run lives
+    workspace = replace(workspace, root=root)
     with workspace.noting_failure():
         pipeline = configured(project.settings, root)
+        write_params(root / "params.yaml", plan.overrides)
         write_params(root / "params.yaml", _concrete(plan.params))
         _lay_incoming(project.settings, root)
-        _lay_champion(project, workspace, pipeline, plan.champion)
+        lay_champion(project, workspace, pipeline, plan.champion)
         pipeline.close()
     return workspace
 
@@ -137,7 +142,7 @@ def materialize(settings: Settings, commit: str, paths: Sequence[str]) -> Iterat
     DvcError
         Neither the cache nor the remote holds an output.
     """
-    root = settings.home / "tmp" / f"{commit[:10]}-{secrets.token_hex(3)}"
+    root = scratch.folder(settings.home, commit[:10])
     Repository(settings.root).clone(root, commit)
     pipeline = configured(settings, root)
     try:
@@ -164,9 +169,17 @@ def write_params(path: Path, values: Mapping[str, Mapping[str, object]]) -> None
     yaml.width = 4096
     text = yaml.load(path.read_text(encoding="utf-8"))
     for section, changes in values.items():
-        text.setdefault(section, {}).update(changes)
+        _merge(text.setdefault(section, {}), changes)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(text, file)
+
+
+def _merge(into: Any, changes: Mapping[str, object]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), Mapping):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _concrete(params: Params) -> dict[str, dict[str, object]]:
@@ -187,7 +200,7 @@ def _lay_incoming(settings: Settings, root: Path) -> None:
             here.symlink_to(file)
 
 
-def _lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None) -> None:
+def lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None) -> None:
     """Put the champion's model folder and its code where `evaluate` reads them, as one DVC-tracked folder."""
     target = workspace.path("champion")
     target.mkdir(parents=True)

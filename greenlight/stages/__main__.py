@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,14 @@ from typing import Any
 from greenlight.config import STAGE_REPORT_FILE, Params
 from greenlight.errors import GreenlightError, UsageError
 
+PR_SET_PDEATHSIG = 1
 STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
 
 
 def main(argv: list[str]) -> int:
     """Run one stage in the working directory."""
+    if STAGE_REPORT_FILE in os.environ:
+        _end_with_parent()
     name = argv[0] if argv else ""
     try:
         if name not in STAGES or len(argv) != 1:
@@ -32,6 +38,15 @@ def main(argv: list[str]) -> int:
         raise
     _tell(summary=summary)
     return 0
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with the run that started it: a killed run would go on training for hours."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was told
+        sys.exit(1)
 
 
 def _tell(**said: Any) -> None:

@@ -338,6 +338,8 @@ def test_outside_a_git_repository_it_says_how_to_make_one(tmp_path: Path, greenl
     [
         (("--as-of", "August"), "August"),
         (("--as-of", "2031-01"), "2031-01"),
+        (("--set", "train.seeds=7"), "did you mean seed"),
+        (("--set", "release.drain_s=1"), "cannot be set for one run"),
         (("--device", "gpu"), "gpu"),
     ],
 )

@@ -78,7 +78,7 @@ class Server:
     def settings(self, root: Path) -> Settings:
         return Settings(root=root, prefect_port=self.port, edge_port=self.edge_port, workers=1)
 
-    def start(self, root: Path, flow: str, **arguments: str) -> subprocess.Popen[str]:
+    def start(self, root: Path, flow: str, **arguments: Any) -> subprocess.Popen[str]:
         settings = self.settings(root)
         env = os.environ | prefect.environment(settings) | {"PYTHONPATH": str(root)}
         command = [sys.executable, "-c", DRIVER, flow, json.dumps(arguments)]
@@ -91,7 +91,7 @@ class Server:
         assert len(ends) == 1, output
         return Ended(self.settings(root), json.loads(ends[0][4:]), output)
 
-    def run(self, root: Path, flow: str, **arguments: str) -> Ended:
+    def run(self, root: Path, flow: str, **arguments: Any) -> Ended:
         return self.ended(root, self.start(root, flow, **arguments))
 
 
@@ -170,6 +170,31 @@ def test_a_candidate_that_nothing_can_be_said_of_is_inconclusive(server: Server,
 
     assert end.state == ("Inconclusive", "COMPLETED")
     assert "1,000,000" in end.message
+
+
+def test_the_same_retrain_twice_is_done_once_and_the_other_joins(server: Server, root: Path) -> None:
+    own = {"gates.minimum.roc_auc": 0.99}
+    before = len(list_runs(kit.open_at(root)))
+    started = [server.start(root, "retrain", as_of="2013-04", overrides=own) for _ in range(2)]
+    kept, joined = sorted((server.ended(root, process) for process in started), key=lambda end: end.state, reverse=True)
+
+    assert (kept.state, joined.state) == (("KeptChampion", "COMPLETED"), ("Joined", "COMPLETED"))
+    assert joined.message == f"joined a retrain of the same, which ended as KeptChampion: {kept.message}"
+    assert "waiting for the same retrain, 2013-04-" in joined.logs()
+    assert joined.tries() == {"plan": 1}
+    assert len(list_runs(kit.open_at(root))) == before + 1
+    assert (
+        get_run(kit.open_at(root), list_runs(kit.open_at(root))[0].name)["params"]["gates"]["minimum"]["roc_auc"]
+        == 0.99
+    )
+
+
+def test_a_wrong_parameter_fails_without_a_traceback(server: Server, root: Path) -> None:
+    end = server.run(root, "retrain", overrides={"train.seeds": 7})
+
+    assert end.state == ("Failed", "FAILED")
+    assert "train.seeds: unknown key, did you mean seed?" in end.message
+    assert "Traceback" not in end.logs() + end.output
 
 
 class Storage(BaseHTTPRequestHandler):

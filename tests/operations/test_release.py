@@ -289,6 +289,16 @@ def test_servers_that_never_get_ready_are_taken_back(up: Stack) -> None:
     assert up.release("v2").version == "v2" == up.version()
 
 
+def test_a_version_takes_the_traffic_only_from_the_one_that_it_was_compared_with(up: Stack) -> None:
+    """Somebody rolled back, or released, between the verdict and the switch."""
+    up.release("v1")
+    with pytest.raises(UsageError, match="v1 serves by now, and v3 was compared with v2"):
+        release(up.settings, "v3", instead_of="v2")
+    assert (up.version(), up.champion(), up.models()) == ("v1", "v1", {"v1"})
+    assert release(up.settings, "v1", instead_of="v2").already_live
+    assert release(up.settings, "v2", instead_of="v1").version == "v2" == up.version()
+
+
 def test_a_release_killed_at_any_moment_is_finished_or_given_up_by_the_next(up: Stack) -> None:
     """kill -9 at growing delays, always under load: no request fails, and repeating ends at the wanted version."""
     up.release("v1")

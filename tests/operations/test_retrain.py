@@ -16,6 +16,7 @@ import retrain_kit as kit
 from retrain_kit import Recorded
 
 from greenlight.errors import StageFailed
+from greenlight.operations import leftovers
 from greenlight.operations.runs import find_run, list_runs
 from greenlight.wiring import Project
 
@@ -125,9 +126,28 @@ def test_a_run_that_is_killed_changes_nothing_and_can_be_run_again(project: Proj
 
     assert kit.memory(project) == before
     assert list_runs(project)[0].outcome == "Failed"
+    name = list_runs(project)[0].name
+    assert name in leftovers.sweep(project)
+    assert not (project.settings.home / "runs" / name / "data").exists()
+    assert next((run.name, run.outcome) for run in list_runs(project)) == (name, "Failed")
+    assert leftovers.sweep(project) == []
     again = kit.retrain(kit.open_at(root))
     assert again.executed == ["train", "evaluate", "gate"]
     assert find_run(project, again.name) == again.commit
+
+
+def test_a_stage_ends_with_the_run_that_started_it(project: Project) -> None:
+    """A killed run would otherwise go on training, beside the one that is started in its place."""
+    kit.change(
+        project.settings.root, {"train.seed": 97, "train.max_rounds": 100_000, "train.early_stopping_rounds": 10_000}
+    )
+    run = started(project.settings.root, "2013-04")
+    stage = stage_process(run.pid, "train")
+    time.sleep(1)  # it imports first
+    run.kill()
+    run.communicate()
+
+    stage.wait(5)
 
 
 def test_two_runs_at_once_do_not_meet(project: Project) -> None:
