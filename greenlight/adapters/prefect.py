@@ -37,7 +37,7 @@ def environment(settings: Settings) -> dict[str, str]:
     home = settings.home / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     return {
-        **{f"GREENLIGHT_{name.upper()}": str(value) for name, value in settings},
+        **{f"GREENLIGHT_{name.upper()}": str(value) for name, value in settings if value is not None},
         **_direct(settings),
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": settings.prefect_api_url,

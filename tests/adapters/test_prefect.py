@@ -183,6 +183,19 @@ def deployment(settings: Settings, name: str = RETRAIN) -> dict[str, Any]:
     return found
 
 
+def test_a_flow_sees_the_settings_of_the_command_that_started_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that were left out stay left out: a flow once looked for a key in a file called None."""
+    for wanted in ({}, {"workers": 3, "signing_key": tmp_path / "key.pem", "start_timeout_s": 7.5}):
+        settings = Settings(root=tmp_path, home=tmp_path / "home", **wanted)
+        with monkeypatch.context() as patch:
+            for name, value in prefect.environment(settings).items():
+                if name.startswith("GREENLIGHT_"):
+                    patch.setenv(name, value)
+            assert Settings.load() == settings
+
+
 def test_nothing_phones_home_and_no_variable_depends_on_the_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
