@@ -6,11 +6,10 @@ imports. One :class:`Pipeline` per workspace; DVC allows one writer per folder.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 import yaml
 
 from greenlight import errors
-from greenlight.adapters.dvc_errors import Listener, translate
+from greenlight.adapters.dvc_errors import quiet, translate
+from greenlight.adapters.dvc_objects import Stores
 from greenlight.adapters.stage_process import read_report, told, venv_first
 from greenlight.errors import DvcError, GreenlightError, StageFailed
 
@@ -113,6 +113,7 @@ class Pipeline:
             except Exception as exc:  # noqa: BLE001 - DVC raises dozens of kinds; every one is translated
                 _raise_stage_error(stage, report, exc)
             said = read_report(report)
+            self._require_sound(lock_hashes((self.root / LOCK).read_bytes()).get(stage, {}))
         return StageRun(stage, bool(said), time.perf_counter() - started, str(said.get("summary", "")))
 
     def add(self, path: str) -> None:
@@ -129,7 +130,11 @@ class Pipeline:
             No remote, out of reach, or disk full. Nothing points at half a push: refs are written after it.
         """
         with self._translated("push"):
-            return int(self._repo().push())
+            repo, stores = self._repo(), Stores.of(self._repo())
+            outs = {str(out): out.hash_info.value for out in repo.index.outs if out.use_cache and out.hash_info}
+            files = stores.files(outs)
+            cut_short = stores.send_cut_short(files)  # before, as DVC breaks off at one
+            return len(cut_short) + int(repo.push()) + len(stores.send_missing(files))
 
     def pull(self, targets: Sequence[str]) -> None:
         """Fetch outputs from the remote (or the cache) and lay them into the workspace.
@@ -137,10 +142,15 @@ class Pipeline:
         Raises
         ------
         DvcError
-            The remote is out of reach, or lacks an object.
+            The remote is out of reach, lacks an object, or has a damaged one that the cache has no good one of.
         """
         with self._translated("pull " + " ".join(targets)):
+            stores = Stores.of(self._repo())
+            files = stores.files(_digests(self.root, targets))
+            stores.mend(files)
+            lacking = {oid: file for oid, file in files.items() if stores.cache.size(oid) < 0}
             self._repo().pull(targets=list(targets), force=True)
+            stores.require_fetched(lacking)
 
     def fetch(self, digest: str, target: Path) -> None:
         """Lay the folder with this hash at `target`, from the cache or the remote, without tracking it.
@@ -167,6 +177,18 @@ class Pipeline:
             self._opened.close()
             self._opened = None
 
+    def _require_sound(self, outs: Mapping[str, str]) -> None:
+        """Read what a stage laid out from the cache; lay it out again where an object had to be mended."""
+        stores = Stores.of(self._repo())
+        for path, digest in outs.items():
+            if stores.cache.size(digest) < 0:
+                continue  # small reports are Git's
+            state = stores.cache.state(digest)
+            if stores.mend(stores.files({path: digest})) or state == "damaged":
+                target = self.root / path
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+                self._repo().checkout([path], force=True)
+
     def _repo(self) -> Any:
         if self._opened is None:
             os.environ.setdefault("DVC_NO_ANALYTICS", "true")
@@ -180,7 +202,7 @@ class Pipeline:
         before = os.getcwd()
         heard: list[BaseException] = []
         try:
-            with venv_first(), _quiet(heard):
+            with venv_first(), quiet(heard):
                 os.chdir(self.root)  # DVC resolves targets against the working directory
                 yield
         except GreenlightError:
@@ -251,6 +273,18 @@ def lock_hashes(lock: bytes | None) -> dict[str, dict[str, str]]:
     return {name: {out["path"]: out.get("md5", "") for out in body.get("outs", [])} for name, body in stages.items()}
 
 
+def _digests(root: Path, targets: Sequence[str]) -> dict[str, str]:
+    """The hash of each output among `targets`: paths of stages' outputs, or ``.dvc`` files."""
+    lock = root / LOCK
+    known: dict[str, str] = {}
+    for outs in lock_hashes(lock.read_bytes() if lock.is_file() else None).values():
+        known |= outs
+    found = {target: known[target] for target in targets if known.get(target)}
+    for pointer in (target for target in targets if target.endswith(".dvc")):
+        found |= {out["path"]: out["md5"] for out in yaml.safe_load((root / pointer).read_bytes())["outs"]}
+    return found
+
+
 def _raise_stage_error(stage: str, report: Path, exc: Exception) -> None:
     """Raise what the stage said of its own end; what it did not say is DVC's or a crash."""
     said = read_report(report)
@@ -267,25 +301,3 @@ def _raise_stage_error(stage: str, report: Path, exc: Exception) -> None:
             todo=f"{full}read its lines above; rerunning is safe",
         ) from exc
     raise exc
-
-
-@contextmanager
-def _quiet(heard: list[BaseException]) -> Iterator[None]:
-    """Keep DVC's hints ("git add dvc.lock") and its line per file that failed out of the run's log.
-
-    Errors come as exceptions; why a file could not be copied DVC only logs, so that is put into `heard`.
-    """
-    from dvc.ui import ui
-
-    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
-    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
-    write = ui.write
-    for logger in loggers:
-        logger.handlers, logger.propagate = [Listener(heard)], False
-    ui.write = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        for logger, handlers, propagate in before:
-            logger.handlers, logger.propagate = handlers, propagate
-        ui.write = write

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from greenlight.errors import DvcError
@@ -56,6 +57,10 @@ def translate(exc: Exception, doing: str, where: Path, heard: Sequence[BaseExcep
     todo = "see the message above; nothing was recorded"
     if errno.ENOSPC in codes or errno.EDQUOT in codes:
         text, todo = f"the disk is full: {text}", "free space (df -h), then run again: nothing was recorded"
+    elif errno.EROFS in codes:
+        text, todo = f"the file system is read-only: {text}", "mount it for writing (findmnt, dmesg), then run again"
+    elif errno.EIO in codes:
+        text, todo = f"the disk fails: {text}", "look at the disk (dmesg), then run again: nothing was recorded"
     elif any(isinstance(error, PermissionError) for error in chain):
         text, todo = f"not allowed: {text}", "check the rights of the folder named, then run again"
     elif "LockError" in names:
@@ -75,3 +80,25 @@ def _causes(exc: BaseException) -> list[BaseException]:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
     return chain
+
+
+@contextmanager
+def quiet(heard: list[BaseException]) -> Iterator[None]:
+    """Keep DVC's hints ("git add dvc.lock") and its line per file that failed out of the run's log.
+
+    Errors come as exceptions; why a file could not be copied DVC only logs, so that is put into `heard`.
+    """
+    from dvc.ui import ui
+
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    write = ui.write
+    for logger in loggers:
+        logger.handlers, logger.propagate = [Listener(heard)], False
+    ui.write = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+        ui.write = write
