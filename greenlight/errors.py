@@ -12,6 +12,7 @@ contract is a value (a verdict), not an error; the classes here are for what sto
     ├── DataRejected        the contract said no, and a later stage was asked to run  exit 3
     ├── StageFailed         a stage ended without its answer
     ├── PreflightFailed     a built bento does not answer as its model does
+    ├── StorageFailed       the disk is full, read-only or broken
     └── AdapterError        an outside thing failed; ``retryable`` says whether waiting can help
         ├── GitError
         ├── DvcError
@@ -23,6 +24,10 @@ contract is a value (a verdict), not an error; the classes here are for what sto
 """
 
 from __future__ import annotations
+
+import errno
+
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # no bug of ours, whoever wrote the file
 
 
 class GreenlightError(Exception):
@@ -80,6 +85,10 @@ class PreflightFailed(GreenlightError):
     """A built bento does not answer as its model does."""
 
 
+class StorageFailed(GreenlightError):
+    """The disk is full, read-only or broken."""
+
+
 class AdapterError(GreenlightError):
     """Something outside Greenlight failed."""
 
@@ -110,3 +119,15 @@ class ServerError(AdapterError):
 
 class OrchestratorError(AdapterError):
     """Prefect's server or worker did not answer as expected."""
+
+
+def storage(exc: OSError) -> StorageFailed:
+    """What the operating system said of a file, as one of ours."""
+    said, todo = {
+        errno.ENOSPC: ("the disk is full", "free space (df -h), then run again"),
+        errno.EDQUOT: ("the quota is used up", "free space (quota), then run again"),
+        errno.EROFS: ("the file system is read-only", "mount it for writing (findmnt, dmesg), then run again"),
+        errno.EACCES: ("not allowed", "check the rights of the file named, then run again"),
+        errno.EIO: ("the disk fails", "look at the disk (dmesg), then run again"),
+    }.get(exc.errno or 0, (exc.strerror or str(exc), "see the message, then run again"))
+    return StorageFailed(said, where=str(exc.filename or ""), todo=todo)

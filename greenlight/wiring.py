@@ -80,7 +80,9 @@ def _recorded(settings: Settings, repository: Repository) -> Iterator[tuple[str,
     if model:
         registry = Registry(repository, model)
         versions = registry.versions()
-        live = DesiredState(settings.home).load().live or next((e.version for e in registry.history()[::-1]), "")
+        live = DesiredState(settings.home).load().live or next(
+            (e.version for e in registry.history(strict=False)[::-1]), ""
+        )
         for version in sorted(versions, key=lambda v: (v.name == live, v.number), reverse=True):
             yield f"{version.name}, run {version.run}", version.commit
     yield "the last commit", repository.head()

@@ -18,7 +18,9 @@ from typing import Any
 import yaml
 
 from greenlight import errors
+from greenlight.adapters import dvc_fsck
 from greenlight.adapters.dvc_errors import quiet, translate
+from greenlight.adapters.dvc_fsck import Damage
 from greenlight.adapters.dvc_objects import Stores
 from greenlight.adapters.stage_process import read_report, told, venv_first
 from greenlight.errors import DvcError, GreenlightError, StageFailed
@@ -151,6 +153,11 @@ class Pipeline:
             lacking = {oid: file for oid, file in files.items() if stores.cache.size(oid) < 0}
             self._repo().pull(targets=list(targets), force=True)
             stores.require_fetched(lacking)
+
+    def examine(self, outs: Mapping[str, str], *, mend: bool) -> tuple[int, list[Damage]]:
+        """Read every object below `outs` in the cache and in the remote; see :mod:`greenlight.adapters.dvc_fsck`."""
+        with self._translated("fsck"):
+            return dvc_fsck.examine(Stores.of(self._repo()), outs, mend=mend)
 
     def fetch(self, digest: str, target: Path) -> None:
         """Lay the folder with this hash at `target`, from the cache or the remote, without tracking it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from greenlight.errors import GitError, UsageError
 
 SAID_LINES = 3
 SSH = "ssh -o BatchMode=yes -o ConnectTimeout=5"
+LOCK_WAIT_S = 3.0  # another git holds a lock for milliseconds; one that was killed holds it for ever
+LOCKED = re.compile(rb"Unable to create '([^']+\.lock)': File exists")
 
 
 class Repository:
@@ -38,11 +42,24 @@ class Repository:
     def _git(self, args: Sequence[str], stdin: bytes | None, check: bool) -> bytes:
         command = ["git", "-c", "core.hooksPath=/dev/null", *args]
         env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        try:
-            done = subprocess.run(command, cwd=self.root, input=stdin, capture_output=True, env=env, check=False)
-        except FileNotFoundError as exc:
-            missing = "git" if self.root.exists() else f"the folder {self.root}"
-            raise GitError(f"{missing} is not there", where=str(self.root), todo="install git") from exc
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                done = subprocess.run(command, cwd=self.root, input=stdin, capture_output=True, env=env, check=False)
+            except FileNotFoundError as exc:
+                missing = "git" if self.root.exists() else f"the folder {self.root}"
+                raise GitError(f"{missing} is not there", where=str(self.root), todo="install git") from exc
+            locked = LOCKED.search(done.stderr) if check and done.returncode else None
+            if not locked:
+                break
+            if time.monotonic() >= until:
+                lock = locked[1].decode("utf-8", "replace")
+                raise GitError(
+                    f"git {args[0]} failed: {Path(lock).name} is there, and was for {LOCK_WAIT_S:g} s",
+                    where=lock,
+                    todo=f"if no git works there (a killed one leaves it): rm '{lock}', then run again",
+                )
+            time.sleep(0.1)
         if check and done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"status {done.returncode}"]
             # On a full disk it has a line for every file; the last one says what it was.

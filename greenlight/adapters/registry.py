@@ -11,11 +11,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from greenlight.adapters import tag_faults
 from greenlight.adapters.git import Repository
+from greenlight.adapters.tag_faults import Fault
 from greenlight.errors import GitError, NotFound
 
 STAGE = "prod"
@@ -72,8 +75,12 @@ class Registry:
         self.repository = repository
         self.model = model
 
+    def faults(self) -> list[Fault]:
+        """Tags that somebody moved or deleted by hand; what they name is served and compared by nothing."""
+        return tag_faults.find(self.repository, self.model, STAGE)
+
     def versions(self) -> list[Version]:
-        """All versions, oldest first."""
+        """All versions, oldest first; those whose tag was moved stand where it was moved to (see `faults`)."""
         found = []
         for tag, commit, when, message in self.repository.tags(f"{self.model}@v*"):
             number = int(tag.rsplit("@v", 1)[1].split(".")[0])
@@ -88,8 +95,11 @@ class Registry:
         ------
         NotFound
             There is none; the message lists those that exist.
+        GitError
+            Its tag was moved or deleted by hand.
         """
         match = _VERSION.match(name)
+        self._refuse(fault for fault in self.faults() if match and fault.version == f"v{int(match[1])}")
         versions = self.versions()
         for version in versions:
             if match and version.number == int(match[1]):
@@ -98,8 +108,9 @@ class Registry:
         raise NotFound(f"no version {name} of {self.model}; there is {known}", todo="greenlight runs lists them")
 
     def at(self, commit: str) -> Version | None:
-        """The version registered on a run's commit, or None."""
-        return next((v for v in self.versions() if v.commit == commit), None)
+        """The version registered on a run's commit, or None; one whose tag was moved there does not count."""
+        moved = {fault.version for fault in self.faults()}
+        return next((v for v in self.versions() if v.commit == commit and v.name not in moved), None)
 
     def register(self, commit: str, run: str, signature: str = "") -> Version:
         """Give the run's commit the next version number; the same commit keeps the number it has.
@@ -111,14 +122,23 @@ class Registry:
             return existing
         message = f"run {run}\n\n{signature}".rstrip()
         while True:
-            number = max((v.number for v in self.versions()), default=0) + 1
+            faults = [fault for fault in self.faults() if fault.version]
+            self._refuse(fault for fault in faults if fault.commit == commit)
+            number = self._last_number(faults) + 1
             try:
                 self._gto("register", self.model, commit, "--version", f"v{number}.0.0", "--message", message)
             except GitError:
-                if all(v.number < number for v in self.versions()):
+                self._refuse(faults)  # GTO will have none while two versions stand on one commit
+                if self._last_number(faults) < number:
                     raise
                 continue  # somebody else took the number meanwhile
             return self.get(f"v{number}")
+
+    def _last_number(self, faults: Iterable[Fault]) -> int:
+        """The highest number of all tags, also of those that cannot be believed or are gone: it is given once."""
+        taken = self.repository.run("tag", "--list", f"{self.model}@v*").splitlines()
+        numbers = [int(tag.rsplit("@v", 1)[1].split(".")[0]) for tag in taken]
+        return max(numbers + [int(fault.version[1:]) for fault in faults], default=0)
 
     def signature(self, version: Version) -> str:
         """The version's signature: one made later where there is one, else what came with the tag; else empty."""
@@ -138,8 +158,8 @@ class Registry:
 
     def assign(self, version: Version) -> None:
         """Write into the ledger that `version` serves from now on; nothing to do if it is the newest entry."""
-        champion = self.champion()
-        if champion and champion.number == version.number:
+        history = self.history(strict=False)
+        if history and history[-1].version == version.name:
             return
         self._gto(
             *("assign", self.model, version.commit, "--stage", STAGE, "--message", f"{version.name} serves"),
@@ -147,12 +167,31 @@ class Registry:
         )
 
     def champion(self) -> Version | None:
-        """The version that serves, by the ledger; None before the first release."""
+        """The version that serves, by the ledger; None before the first release.
+
+        Raises
+        ------
+        GitError
+            A tag of the ledger, or of the version, was moved or deleted by hand.
+        """
         history = self.history()
         return self.get(history[-1].version) if history else None
 
-    def history(self) -> list[Assignment]:
-        """What served when, oldest first."""
+    def history(self, *, strict: bool = True) -> list[Assignment]:
+        """What served when, oldest first.
+
+        Parameters
+        ----------
+        strict : bool
+            False for what only shows it, or must work in an emergency: a tag that was moved counts as it stands.
+
+        Raises
+        ------
+        GitError
+            A tag of the ledger was moved or deleted by hand.
+        """
+        if strict:
+            self._refuse(fault for fault in self.faults() if "#" in fault.tag)
         by_commit = {version.commit: version for version in self.versions()}
         rows = []
         for tag, commit, when, _ in self.repository.tags(f"{self.model}#{STAGE}#*"):
@@ -160,6 +199,10 @@ class Registry:
                 number = int(tag.rsplit("#", 1)[1])
                 rows.append(Assignment(by_commit[commit].name, number, datetime.fromtimestamp(when, UTC)))
         return sorted(rows, key=lambda row: row.number)
+
+    def _refuse(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            raise GitError(fault.what, where="git tags", todo=fault.todo)
 
     def _gto(self, *args: str) -> None:
         """Run GTO's command line: importing it in a flow resets Python's logging and with it Prefect's log handlers."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenlight.cli import complete, recover
-from greenlight.cli.terminal import Group, answer_only, console, emit, say, show
+from greenlight.cli import complete, fsck, recover
+from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
 if TYPE_CHECKING:
     from greenlight.config import Settings
@@ -94,9 +94,12 @@ def status(as_json: Json = False) -> None:
     """
     from greenlight.cli.views import status_view
     from greenlight.operations import stack
+    from greenlight.wiring import open_project
 
     with answer_only():
-        found = stack.status(_here()).to_json()
+        settings = _here()
+        found = stack.status(settings).to_json()
+        tell_faults(open_project(settings, lenient=True).registry.faults())
     emit(found) if as_json else show(status_view(found))
 
 
@@ -176,7 +179,9 @@ def runs(
     from greenlight.wiring import open_project
 
     with answer_only():
-        found = [record.to_json() for record in list_runs(open_project())]
+        project = open_project()
+        found = [record.to_json() for record in list_runs(project)]
+        tell_faults(project.registry.faults())
     found = found[:last] if last else found
     emit(found) if as_json else show(runs_view(found, console().width))
 
@@ -341,6 +346,7 @@ def doctor(as_json: Json = False) -> None:
     raise typer.Exit(found.exit_code)
 
 
+fsck.register(app)
 recover.register(app)
 
 

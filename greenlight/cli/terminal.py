@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from greenlight.errors import ConfigError, GreenlightError
+from greenlight.errors import STORAGE, ConfigError, GreenlightError, storage
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from greenlight.adapters.tag_faults import Fault
 
 INTERRUPTED = 130
 PIPE_WIDTH = 160  # nobody wraps the lines of a file
@@ -91,6 +93,9 @@ class Group(TyperGroup):
         except Exception as exc:
             if isinstance(exc, (typer.Exit, typer.Abort)) or hasattr(exc, "format_message"):  # Typer's own
                 raise
+            if isinstance(exc, OSError) and exc.errno in STORAGE:
+                report(storage(exc))
+                raise typer.Exit(1) from None
             say(f"error: {type(exc).__name__}: {first_line(exc)}", style="bold red")
             say(f"  this is a bug in Greenlight; the whole story is in {_write_log()}")
             raise typer.Exit(1) from None
@@ -103,6 +108,13 @@ def report(exc: GreenlightError) -> None:
         say(f"  where: {exc.where}")
     if exc.todo:
         say(f"  next:  {exc.todo}")
+
+
+def tell_faults(faults: Iterable[Fault]) -> None:
+    """Tags that somebody moved or deleted, each with what puts it back."""
+    for fault in faults:
+        say(f"warning: {fault.what}", style="yellow")
+        say(f"  next:  {fault.todo}")
 
 
 def first_line(exc: BaseException) -> str:

@@ -149,6 +149,16 @@ def _remote(settings: Settings) -> Check:
     return Check("dvc remote", "ok", f"{name} at {url}")
 
 
+def _tags(settings: Settings) -> Iterator[Check]:
+    """Only what Git alone can say; what takes reading the objects is ``greenlight fsck``."""
+    project = open_project(settings, lenient=True)
+    faults = project.registry.faults()
+    for fault in faults:
+        yield Check("tags", "fail", fault.what, fault.todo)
+    if not faults:
+        yield Check("tags", "ok", f"{len(project.registry.versions())} versions, each on the run that it names")
+
+
 def _envoy(_: Settings) -> Check:
     binary = edge.envoy_binary()
     version = machine.run_version([binary, "--version"])
@@ -275,6 +285,7 @@ CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
     "git": _git,
     "params.yaml": _params,
     "dvc remote": _remote,
+    "tags": _tags,
     "envoy": _envoy,
     "device": _device,
     "ports": _ports,

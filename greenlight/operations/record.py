@@ -74,7 +74,10 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> s
     message = f"run {workspace.run}: {facts['outcome']}"
     files = [*_reports(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
     commit = workspace.repository.snapshot([dvc.LOCK, *files], message)
-    workspace.repository.push_ref(dvc.experiment_ref(workspace.commit, workspace.run), commit)
+    ref = dvc.experiment_ref(workspace.commit, workspace.run)
+    # In the run's folder too: from there `greenlight fsck --mend` puts back a ref that somebody deleted.
+    workspace.repository.run("update-ref", ref, commit)
+    workspace.repository.push_ref(ref, commit)
     return commit
 
 
@@ -97,7 +100,7 @@ def register(project: Project, commit: str, run: str, model: Path) -> Version:
     made = model_of(project.repository.read(commit, dvc.LOCK))
     for version in reversed(project.registry.versions()):
         if made and model_hash(project, version) == made:
-            return version
+            return project.registry.get(version.name)
     return project.registry.register(commit, run, sealing.sign(project, commit, model))
 
 

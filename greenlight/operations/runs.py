@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 from greenlight.adapters import processes
 from greenlight.adapters.dvc import LOCK
 from greenlight.adapters.git import Repository
+from greenlight.adapters.registry import Version
 from greenlight.errors import NotFound
 from greenlight.operations.record import REFS
 from greenlight.operations.workspace import KILLED, NOTE
 from greenlight.wiring import Project
 
+VERSION = re.compile(r"^v\d+$")
+UNLISTED = "it was saved, and its ref is not in the repository; greenlight fsck --mend puts it back"
 MAIN_METRICS = ("roc_auc", "average_precision", "log_loss", "calibration_error")
 
 
@@ -53,7 +57,9 @@ class RunRecord:
 def list_runs(project: Project) -> list[RunRecord]:
     """Every run, newest first: the recorded ones, and those of this machine that broke off before their record."""
     commits = run_commits(project.repository)
-    versions = {version.commit: version.name for version in project.registry.versions()}
+    versions = {version.commit: version.name for version in _believed(project)}
+    # A version's tag keeps its run, also when the run's own ref was deleted.
+    commits = {version.run: version.commit for version in _believed(project) if version.run} | commits
     paths = project.params.paths
     files = (paths.run, paths.metrics)
     contents = project.repository.read_many(f"{commit}:{path}" for commit in commits.values() for path in files)
@@ -80,10 +86,10 @@ def find_run(project: Project, name: str) -> str:
         No such run, or several begin so.
     """
     commits = run_commits(project.repository)
-    for version in project.registry.versions():
+    for version in _believed(project):
         commits.setdefault(version.run, version.commit)
-        if name == version.name:
-            return version.commit
+    if VERSION.match(name) and name not in commits:
+        return project.registry.get(name).commit
     if name in commits:
         return commits[name]
     if name in (broken := {record.name: record for record in _unrecorded(project, set(commits))}):
@@ -96,6 +102,25 @@ def find_run(project: Project, name: str) -> str:
     raise NotFound(
         f"no run {name}", where=f"{len(commits)} runs in {project.settings.root}", todo="greenlight runs lists them"
     )
+
+
+def _believed(project: Project) -> list[Version]:
+    """The versions whose tags nobody has moved."""
+    moved = {fault.version for fault in project.registry.faults()}
+    return [version for version in project.registry.versions() if version.name not in moved]
+
+
+def saved_in_folder(project: Project, recorded: set[str]) -> dict[str, tuple[Path, str]]:
+    """Runs that were saved and whose ref the repository lacks: folder and ref of each, from what lies here."""
+    found: dict[str, tuple[Path, str]] = {}
+    for note in (project.settings.home / "runs").glob(f"*/.git/{NOTE}"):
+        folder = note.parents[1]
+        if folder.name not in recorded:
+            refs = Repository(folder).refs(REFS)
+            own = [ref for ref in refs if ref.endswith(f"/{folder.name}") and ref.count("/") == 4]
+            if own:
+                found[folder.name] = (folder, own[0])
+    return found
 
 
 def get_run(project: Project, name: str) -> dict[str, Any]:
@@ -163,14 +188,16 @@ def _record(name: str, commit: str, version: str, run: dict[str, Any], metrics: 
 
 def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
     """Runs whose folder lies here without a record: running, failed, or killed."""
+    saved: dict[str, tuple[Path, str]] | None = None
     for path in (project.settings.home / "runs").glob(f"*/.git/{NOTE}"):
         note = _json(path.read_bytes())
         if not note or note.get("name") in recorded:
             continue
+        saved = saved_in_folder(project, recorded) if saved is None else saved
         outcome = str(note.get("outcome", "Failed"))
         if outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
             outcome = "Failed"
-            note["reason"] = KILLED
+            note["reason"] = UNLISTED if note["name"] in saved else KILLED
         yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
 
 

@@ -121,7 +121,7 @@ def status(settings: Settings) -> StackStatus:
     """How the stack is; only reads."""
     serving = Serving(open_project(settings, lenient=True))
     states = tuple(serving.supervisor.states())
-    history = serving.project.registry.history()
+    history = serving.project.registry.history(strict=False)
     state = serving.desired.load()
     live: dict[str, Any] = {"version": state.live, "run": "", "since": "", "processes": 0}
     live["standby"] = list(state.standby)

@@ -21,7 +21,7 @@ from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
 from greenlight.config import Params, Settings
 from greenlight.datasets.supply import INCOMING
-from greenlight.errors import GreenlightError, NotFound
+from greenlight.errors import GreenlightError, NotFound, storage
 from greenlight.wiring import Project
 
 if TYPE_CHECKING:
@@ -84,8 +84,14 @@ class Workspace:
         try:
             yield
         except GreenlightError as exc:
-            self.note("Failed", str(exc))
+            with suppress(OSError):  # on a full disk the message itself matters more than word of it
+                self.note("Failed", str(exc))
             raise
+        except OSError as exc:
+            found = storage(exc)
+            with suppress(OSError):
+                self.note("Failed", str(found))
+            raise found from exc
 
 
 def create(project: Project, plan: Plan) -> Workspace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,31 @@ def test_pushed_ref_arrives_under_its_name(repository: Repository, tmp_path: Pat
     clone.push_ref("refs/exps/ab/cd/run-1", clone.head())
 
     assert repository.refs("refs/exps/") == {"refs/exps/ab/cd/run-1": repository.head()}
+
+
+@pytest.mark.parametrize(
+    ("lock", "command"),
+    [
+        ("index.lock", ("add", "-A")),
+        ("packed-refs.lock", ("pack-refs", "--all")),
+        ("refs/tags/t.lock", ("tag", "t")),
+    ],
+)
+def test_a_lock_that_a_killed_git_left_is_named_and_one_that_goes_is_waited_for(
+    tmp_path: Path, lock: str, command: tuple[str, ...]
+) -> None:
+    Repository(tmp_path).run("init", "-q")
+    repository = Repository(tmp_path)
+    repository.run("commit", "-q", "--allow-empty", "-m", "Start")
+    path = tmp_path / ".git" / lock
+    path.touch()
+
+    with pytest.raises(GitError, match=path.name) as caught:
+        repository.run(*command)
+    assert caught.value.where == str(path)
+    assert f"rm '{path}'" in caught.value.todo
+
+    gone = threading.Timer(0.5, path.unlink)
+    gone.start()
+    repository.run(*command)
+    assert not path.exists()

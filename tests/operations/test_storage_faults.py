@@ -1,0 +1,78 @@
+"""A full or read-only disk under the home folder or the remote: one message, and nothing that served or was recorded
+changes. The file system is mounted where only the process under test sees it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROBE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+FULL = """
+import errno, os, sys
+from pathlib import Path
+from greenlight.adapters.desired import DesiredState
+from greenlight.core.release import Desired
+from greenlight.errors import GreenlightError
+home = Path(sys.argv[1])
+desired = DesiredState(home)
+desired.save(Desired(live="v1"), "first")
+with (home / "fill").open("wb", buffering=0) as fill:
+    try:
+        while fill.write(b"x" * 4096): pass
+    except OSError as exc:
+        assert exc.errno == errno.ENOSPC
+try:
+    with desired.changing("test", 1):
+        desired.save(Desired(live="v2" * 5000), "second")
+except GreenlightError as exc:
+    print("SAID", exc)
+print("LIVE", DesiredState(home).load().live)
+"""
+READ_ONLY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_dvc import Place
+from greenlight.errors import DvcError
+place = Place(Path(sys.argv[1]).parent / "place")
+(place.source / ".dvc" / "config").write_text(f"[core]\\n    remote = r\\n['remote \\"r\\"']\\n    url = {sys.argv[1]}\\n")
+pipeline = place.workspace("a")
+pipeline.run_stage("one")
+try:
+    pipeline.push()
+except DvcError as exc:
+    print("SAID", exc)
+"""
+
+
+def under(mount: str, folder: Path, code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that sees `folder` as the file system that `mount` makes of it."""
+    folder.mkdir()
+    if subprocess.run([*PROBE, mount, str(folder)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    root = Path(__file__).parents[2]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    command = [*PROBE, f'{mount} && exec "$@"', str(folder), sys.executable, "-c", code, str(folder), *args]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_a_disk_that_is_full_while_the_desired_state_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    done = under('mount -t tmpfs -o size=64k tmpfs "$0"', tmp_path / "small", FULL)
+
+    assert "SAID could not write: No space left on device" in done.stdout, done.stderr
+    assert "LIVE v1" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_read_only_remote_is_one_message(tmp_path: Path) -> None:
+    done = under(
+        'mount -t tmpfs -o ro tmpfs "$0"', tmp_path / "ro", READ_ONLY, str(Path(__file__).parents[1] / "adapters")
+    )
+
+    assert "SAID dvc push failed: the file system is read-only: " in done.stdout, done.stderr
+    assert "mount it for writing" in done.stdout
+    assert "Traceback" not in done.stderr
