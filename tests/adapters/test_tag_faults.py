@@ -129,13 +129,13 @@ def test_versions_and_ledger_go_by_their_numbers_whatever_the_clock_said(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third version and the fourth line of the ledger are written by a clock that stands in 2001."""
-    before = registry.champion()
-    assert before is not None
     monkeypatch.setenv("GIT_COMMITTER_DATE", "978307200 +0000")
-    third = registry.register(run(registry, 3), "r3")
-    registry.assign(third)
+    third = run(registry, 3)
+    registry.repository.run("tag", "-a", "flight_delay@v3.0.0", third, "-m", "run r3")
+    registry.repository.run("tag", "-a", "flight_delay#prod#4", third, "-m", "v3 serves")
 
-    assert third.created.year == 2001
+    assert registry.get("v3").created.year == 2001
     assert [v.name for v in registry.versions()] == ["v1", "v2", "v3"]
     assert [row.version for row in registry.history()] == ["v1", "v2", "v1", "v3"]
-    assert registry.champion() == third
+    assert registry.champion() == registry.get("v3")
+    assert registry.faults() == []
