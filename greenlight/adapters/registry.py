@@ -194,10 +194,13 @@ class Registry:
             self._refuse(fault for fault in self.faults() if "#" in fault.tag)
         by_commit = {version.commit: version for version in self.versions()}
         rows = []
-        for tag, commit, when, _ in self.repository.tags(f"{self.model}#{STAGE}#*"):
-            if commit in by_commit:
+        for tag, commit, when, message in self.repository.tags(f"{self.model}#{STAGE}#*"):
+            # By its words first: a version whose own tag was moved away still served.
+            said = tag_faults.SERVES.match(message)
+            version = said[1] if said else by_commit[commit].name if commit in by_commit else ""
+            if version:
                 number = int(tag.rsplit("#", 1)[1])
-                rows.append(Assignment(by_commit[commit].name, number, datetime.fromtimestamp(when, UTC)))
+                rows.append(Assignment(version, number, datetime.fromtimestamp(when, UTC)))
         return sorted(rows, key=lambda row: row.number)
 
     def _refuse(self, faults: Iterable[Fault]) -> None:

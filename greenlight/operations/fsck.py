@@ -15,7 +15,7 @@ import yaml
 from greenlight.adapters import dvc
 from greenlight.adapters.git import Repository
 from greenlight.errors import GreenlightError
-from greenlight.operations.record import REFS
+from greenlight.operations.record import REFS, UNCACHED
 from greenlight.operations.runs import run_commits, saved_in_folder
 from greenlight.operations.workspace import configured, remove
 from greenlight.wiring import Project
@@ -97,16 +97,17 @@ def _tags(project: Project) -> Iterator[Finding]:
 
 def _refs(project: Project, *, mend: bool) -> Iterator[Finding]:
     """Runs that are still known, and whose ref is gone."""
-    repository, known = project.repository, run_commits(project.repository)
+    repository, known = project.repository, set(run_commits(project.repository))
     moved = {fault.version for fault in project.registry.faults()}
     for version in project.registry.versions():
         if version.run in known or version.name in moved or not repository.read(version.commit, dvc.LOCK):
             continue
+        known.add(version.run)
         base = repository.run("rev-parse", f"{version.commit}^")
         ref = f"{REFS}{base[:2]}/{base[2:]}/{version.run}"
         command = ["update-ref", ref, version.commit]
         yield _ref_finding(repository, command, f"the ref of run {version.run} ({version.name}) is gone", ref, mend)
-    for run, (folder, ref) in saved_in_folder(project, set(known)).items():
+    for run, (folder, ref) in saved_in_folder(project, known).items():
         command = ["fetch", "--quiet", str(folder), f"{ref}:{ref}"]
         yield _ref_finding(repository, command, f"the ref of run {run} is gone; its folder has it", ref, mend)
 
@@ -123,6 +124,7 @@ def _outs(project: Project, commits: Mapping[str, str]) -> dict[str, str]:
     pointer = f"{project.params.paths.champion}.dvc"
     names = [f"{commit}:{path}" for commit in commits.values() for path in (dvc.LOCK, pointer)]
     contents = project.repository.read_many(names)
+    in_git = {str(getattr(project.params.paths, name)) for name in UNCACHED}
     found: dict[str, str] = {}
     for index, run in enumerate(commits):
         lock, champion = contents[2 * index : 2 * index + 2]
@@ -131,7 +133,11 @@ def _outs(project: Project, commits: Mapping[str, str]) -> dict[str, str]:
         except (yaml.YAMLError, AttributeError, KeyError) as exc:
             raise GreenlightError(f"the lock of run {run} cannot be read: {exc}", where=commits[run][:10]) from exc
         for out in stages:
-            found |= {digest: f"{run}: {path}" for path, digest in out.items() if digest and digest not in found}
+            found |= {
+                digest: f"{run}: {path}"
+                for path, digest in out.items()
+                if digest not in ("", *found) and path not in in_git
+            }
     return {path: digest for digest, path in found.items()}
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from greenlight.operations.plan import Plan
 
 REFS = "refs/exps/"
+UNCACHED = ("validation", "metrics", "verdict", "sbom")  # small reports and the bill of materials: Git keeps them
 
 
 def describe(
@@ -106,6 +107,5 @@ def register(project: Project, commit: str, run: str, model: Path) -> Version:
 
 def _reports(workspace: Workspace) -> list[str]:
     """What Git keeps itself (small reports, the bill of materials), as far as it exists."""
-    names = ("validation", "metrics", "verdict", "sbom")
-    paths = [str(getattr(workspace.params.paths, name)) for name in names]
+    paths = [str(getattr(workspace.params.paths, name)) for name in UNCACHED]
     return [path for path in paths if Path(workspace.root / path).is_file()]
