@@ -155,7 +155,9 @@ def _gaps(model: str, stage: str, numbers: Sequence[int]) -> list[Fault]:
 
 def _put_back(tag: str, commit: str | None, message: str) -> str:
     fetch = f"git fetch --force origin 'refs/tags/{tag}:refs/tags/{tag}' if the origin has it as it was"
-    return f"{fetch}, else git tag -f -a '{tag}' {commit} -m '{message}'" if commit else f"{fetch}, else from a backup"
+    # A version's signature travels in its tag's message; one written by hand has none.
+    sign = f" (then greenlight sign {_version(tag)})" if "@v" in tag else ""
+    return f"{fetch}, else git tag -f -a '{tag}' {commit} -m '{message}'{sign}" if commit else f"{fetch}, else a backup"
 
 
 def _version(tag: str) -> str:

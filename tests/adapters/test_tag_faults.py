@@ -42,7 +42,7 @@ def run(registry: Registry, number: int) -> str:
 
 
 def put_back(registry: Registry, todo: str) -> None:
-    command = todo.rsplit(", else ", 1)[1]
+    command = todo.rsplit(", else ", 1)[1].partition(" (then ")[0]
     subprocess.run(shlex.split(command), cwd=registry.repository.root, check=True)
 
 
