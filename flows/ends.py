@@ -19,8 +19,9 @@ from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
 from greenlight.operations.plan import Plan
 from greenlight.operations.release import ReleaseReport
-from greenlight.operations.reproduce import ReproduceReport
+from greenlight.operations.reproduction import ReproduceReport
 from greenlight.operations.retrain import Run
+from greenlight.operations.sweep import Sweep
 from greenlight.operations.turns import Alone, End
 
 DATA_REJECTED = "DataRejected"
@@ -83,10 +84,11 @@ def released(report: ReleaseReport) -> State:
     return Completed(name="Released", message=report.summary())
 
 
-def reproduced(report: ReproduceReport) -> State:
-    """The verdict of a reproduction."""
+def reproduced(report: ReproduceReport | Sweep) -> State:
+    """The verdict of a reproduction; of several, the worst."""
     end = Failed if report.exit_code else Completed
-    return end(name=report.verdict.capitalize(), message=f"{report.run}: {report.explanation}")
+    name = "Failed" if report.verdict == "error" else report.verdict.capitalize()
+    return end(name=name, message=f"{report.run}: {report.explanation}")
 
 
 def told(turn: Alone, end: State) -> State:

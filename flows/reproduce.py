@@ -14,9 +14,10 @@ def reproduce(run: str) -> State:
     """Re-execute `run` in a clean clone at its commit and compare every output's hash.
 
     The snapshot comes from the DVC remote, never from the source. Ends as `Identical` or `Equivalent` (green) or
-    `Different` (red: the artifact "reproduction" names the first output that differs).
+    `Different` (red: the artifact "reproduction" names the first output that differs, and what differs in what it was
+    made from). With `all`, every run is executed; the worst verdict is the end's name.
 
     Args:
-        run: A run's name or a version; `greenlight runs` lists them.
+        run: A run's name or a version, as `greenlight runs` lists them, or `all`.
     """
     return ends.reproduced(tasks.reproduce(run))

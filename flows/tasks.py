@@ -16,15 +16,15 @@ from greenlight.config import Settings
 from greenlight.core.contract_report import ContractReport, report_markdown, report_text
 from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
-from greenlight.operations import leftovers, retrain, turns
+from greenlight.operations import leftovers, retrain, sweep, turns
 from greenlight.operations import release as releases
-from greenlight.operations import reproduce as reproductions
 from greenlight.operations import rollback as rollbacks
 from greenlight.operations.plan import Plan
 from greenlight.operations.plan import plan as make_plan
 from greenlight.operations.release import ReleaseReport
-from greenlight.operations.reproduce import ReproduceReport
+from greenlight.operations.reproduction import ReproduceReport
 from greenlight.operations.retrain import Run
+from greenlight.operations.sweep import Sweep
 from greenlight.operations.turns import Alone
 from greenlight.wiring import open_project
 
@@ -167,9 +167,9 @@ def rollback(to: str, to_run: str) -> ReleaseReport:
 
 
 @task(name="reproduce", task_run_name="reproduce", **PLAIN)
-def reproduce(run: str) -> ReproduceReport:
-    """Execute a run again and compare."""
-    report = reproductions.reproduce(open_project(), run, log=get_run_logger().info)
+def reproduce(run: str) -> ReproduceReport | Sweep:
+    """Execute a run, or all of them, again and compare."""
+    report = sweep.reproduce_named(open_project(), run, log=get_run_logger().info)
     create_markdown_artifact(report.markdown(), key="reproduction")
     return report
 

@@ -89,19 +89,19 @@ def record_all(root: Path) -> Recorded:
     return Recorded(root, first.name, kept.name, bad.name)
 
 
-def retrain(project: Project, **wanted: str) -> Done:
+def retrain(project: Project, trigger: str = "test", **wanted: str) -> Done:
     """What the flow does up to the record."""
     run = operation.begin(project, plans.plan(project, **wanted))
     run.stage("snapshot")
     run.stage("validate")
     contract = run.contract()
     if not contract.passed:
-        return Done(run, "DataRejected", run.record("DataRejected", contract, {"trigger": "test"}))
+        return Done(run, "DataRejected", run.record("DataRejected", contract, {"trigger": trigger}))
     for stage in ("featurize", "train", "evaluate", "gate"):
         run.stage(stage)
     verdict = run.verdict()
     outcome = OUTCOMES[verdict.decision]
-    return Done(run, outcome, run.record(outcome, verdict, {"trigger": "test"}))
+    return Done(run, outcome, run.record(outcome, verdict, {"trigger": trigger}))
 
 
 def open_at(root: Path, **settings: Any) -> Project:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,15 @@ class StageRun:
         Wall time, DVC's own share included.
     summary : str
         What the stage said of itself; empty when it was not executed.
+    process : dict
+        What its process used: ``modules`` imported, ``threads`` of each pool; empty when it was not executed.
     """
 
     stage: str
     executed: bool
     seconds: float
     summary: str
+    process: dict[str, Any] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -116,7 +119,8 @@ class Pipeline:
                 _raise_stage_error(stage, report, exc)
             said = read_report(report)
             self._require_sound(lock_hashes((self.root / LOCK).read_bytes()).get(stage, {}))
-        return StageRun(stage, bool(said), time.perf_counter() - started, str(said.get("summary", "")))
+        seconds = time.perf_counter() - started
+        return StageRun(stage, bool(said), seconds, str(said.get("summary", "")), said.get("process", {}))
 
     def add(self, path: str) -> None:
         """Track a file or folder that no stage makes (writes ``<path>.dvc``)."""

@@ -22,6 +22,7 @@ UNREACHABLE = {
     "gaierror",
 }
 UNREACHABLE_CODES = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -63,6 +64,8 @@ def translate(exc: Exception, doing: str, where: Path, heard: Sequence[BaseExcep
         text, todo = f"the disk fails: {text}", "look at the disk (dmesg), then run again: nothing was recorded"
     elif any(isinstance(error, PermissionError) for error in chain):
         text, todo = f"not allowed: {text}", "check the rights of the folder named, then run again"
+    elif names & NO_CREDENTIALS or "Unable to locate credentials" in text:
+        todo = "give DVC its credentials, in .dvc/config.local or the environment: docs/storage.md"
     elif "LockError" in names:
         todo = "another DVC command works in this folder; wait for it"
     elif "CheckoutError" in names or "FileMissingError" in names:

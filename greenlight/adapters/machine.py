@@ -11,7 +11,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)\s*(?:;\s*([^\\]*))?")
-PROBE_TIMEOUT_S = 30
+PROBE_TIMEOUT_S = 60
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EMPTY = re.compile(r"The path 'remote://\S+' does not exist: \S+")
 
 
 def run_version(command: list[str]) -> str:
@@ -83,4 +85,15 @@ def remote_answers(checkout: Path, name: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_TIMEOUT_S} s"
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it refuses"])[-1]
+    return "" if done.returncode == 0 else list_refusal(done.stderr)
+
+
+def list_refusal(said: str) -> str:
+    """Why DVC could not list a remote, from what it said; empty for a bucket that is there and holds nothing yet.
+
+    Object stores have no folders, so DVC takes an empty one for a path that does not exist.
+    """
+    lines = [_COLOUR.sub("", line).strip() for line in said.splitlines()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    reason = (errors or [line for line in lines if line] or ["it refuses"])[0 if errors else -1]
+    return "" if _EMPTY.fullmatch(reason) else reason.removeprefix("unexpected error - ")

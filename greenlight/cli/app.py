@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenlight.cli import complete, fsck, recover
+from greenlight.cli import compare, complete, fsck, recover
+from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
 if TYPE_CHECKING:
@@ -35,16 +36,6 @@ Answers go to stdout, progress and errors to stderr. Exit status: 0 done, 1 fail
 cannot be, 3 the data broke its contract.
 """,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else, on stdout.")]
-RunName = Annotated[
-    str,
-    typer.Argument(
-        help="A run's name, the beginning of one, or a version such as v2.",
-        autocompletion=complete.runs_and_versions,
-        show_default=False,
-    ),
-]
 
 
 @app.command(rich_help_panel="Serve")
@@ -210,30 +201,8 @@ def show_run(run: RunName, as_json: Json = False) -> None:
         show(part)
 
 
-@app.command(rich_help_panel="Look")
-def reproduce(run: RunName, as_json: Json = False) -> None:
-    """Execute a run again in a clean clone and compare every output's hash.
-
-    Needs no stack. Says `identical`, `equivalent` (within tolerance, such as on another device) or `different`
-    (exit status 1), naming the first output that differs.
-
-    ```sh
-    greenlight reproduce v1
-    greenlight reproduce v1 --json | jq -r .verdict
-    ```
-    """
-    from greenlight.cli.views import reproduce_views
-    from greenlight.operations import reproduce as operation
-    from greenlight.wiring import open_project
-
-    with answer_only():
-        found = operation.reproduce(open_project(), run, log=say)
-    if as_json:
-        emit(found.to_json())
-    else:
-        for part in reproduce_views(found.to_json()):
-            show(part)
-    raise typer.Exit(found.exit_code)
+app.command(rich_help_panel="Look")(compare.reproduce)
+app.command(rich_help_panel="Look")(compare.diff)
 
 
 @app.command(rich_help_panel="Look")

@@ -143,18 +143,6 @@ def stages_view(stages: Iterable[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
-def reproduce_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """The verdict of a reproduction, and every output."""
-    verdict = str(report["verdict"])
-    style = STYLES.get(verdict.capitalize(), "bold red")
-    yield Text.assemble((verdict, style), f": {report['run']}, {report['explanation']} ({report['seconds']:.0f} s)")
-    table = _table("stage", "output", "recorded", "now", "")
-    for output in report["outputs"]:
-        same = Text("same", "green") if output["same"] else Text("different", "bold red")
-        table.add_row(output["stage"], output["path"], output["recorded"][:10], output["reproduced"][:10], same)
-    yield table
-
-
 def verify_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What verifying a version found, every file that is not as it was signed, and what to do."""
     yield Text(report["summary"], "green" if report["passed"] else "bold red")

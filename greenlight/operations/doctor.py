@@ -139,7 +139,7 @@ def _remote(settings: Settings) -> Check:
     if "://" in url:
         why = machine.remote_answers(settings.root, name)
         if why:
-            todo = f"check address and rights: dvc list-url remote://{name}/"
+            todo = f"check address, credentials and rights (docs/storage.md): dvc list-url remote://{name}/"
             return Check("dvc remote", "fail", f"{name} at {url} does not answer: {why}", todo)
         return Check("dvc remote", "ok", f"{name} at {url} can be listed; writing to it was not probed")
     why = machine.folder_refuses(Path(url))

@@ -34,7 +34,7 @@ def describe(
         "champion": plan.params.champion.model_dump(),
         "code": {"commit": workspace.commit, "uncommitted_changes": workspace.dirty},
         "device": plan.device.to_json(),
-        "environment": environment.describe(workspace.root),
+        "environment": environment.describe(workspace.root, stages) | {"seed": plan.params.train.seed},
         "stages": [
             {"stage": s.stage, "executed": s.executed, "seconds": round(s.seconds, 3), "summary": s.summary}
             for s in stages

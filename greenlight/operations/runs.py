@@ -14,6 +14,7 @@ from greenlight.adapters.dvc import LOCK
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
 from greenlight.errors import NotFound
+from greenlight.operations.origin import fetch_run
 from greenlight.operations.record import REFS
 from greenlight.operations.workspace import KILLED, NOTE
 from greenlight.wiring import Project
@@ -80,11 +81,22 @@ def run_commits(repository: Repository) -> dict[str, str]:
 def find_run(project: Project, name: str) -> str:
     """Commit of the run called `name` (a version such as v2, or an unambiguous beginning of a name, will do).
 
+    A run that is not here is looked for in the Git remote ``origin``, and fetched.
+
     Raises
     ------
     NotFound
         No such run, or several begin so.
     """
+    try:
+        return _find_here(project, name)
+    except NotFound:
+        if not fetch_run(project, name):
+            raise
+    return _find_here(project, name)
+
+
+def _find_here(project: Project, name: str) -> str:
     commits = run_commits(project.repository)
     for version in _believed(project):
         commits.setdefault(version.run, version.commit)

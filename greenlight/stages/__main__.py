@@ -17,6 +17,7 @@ from greenlight.errors import GreenlightError, UsageError
 
 PR_SET_PDEATHSIG = 1
 STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
+OWN = {"__main__", "__mp_main__", "greenlight"}
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     except BaseException as exc:
         _tell(crash=f"{type(exc).__name__}: {exc}")
         raise
-    _tell(summary=summary)
+    _tell(summary=summary, process=_process())
     return 0
 
 
@@ -47,6 +48,23 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was told
         sys.exit(1)
+
+
+def _process() -> dict[str, Any]:
+    """What this process used that can change bits: the packages it imported, the cores and threads it had.
+
+    Names only; which version of which distribution a name is, the record looks up once for all stages.
+    """
+    modules = sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - OWN)
+    threads: dict[str, int] = {"cores": len(os.sched_getaffinity(0))}
+    if "polars" in sys.modules:
+        threads["polars"] = sys.modules["polars"].thread_pool_size()
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+        for pool in threadpool_info():  # XGBoost's threads are those of OpenMP
+            threads[pool["internal_api"]] = max(threads.get(pool["internal_api"], 0), pool["num_threads"])
+    return {"modules": modules, "threads": threads}
 
 
 def _tell(**said: Any) -> None:

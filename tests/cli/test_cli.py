@@ -26,17 +26,34 @@ from greenlight.cli import complete
 from greenlight.cli.answer import Answer, handed_in
 from greenlight.cli.app import app
 from greenlight.cli.retrain import Teller
+from greenlight.cli.run_views import reproduce_views, sweep_views
 from greenlight.cli.terminal import Group
-from greenlight.cli.views import reason_text, reproduce_views, runs_view, status_view, verify_views
+from greenlight.cli.views import reason_text, runs_view, status_view, verify_views
 from greenlight.config import Settings
+from greenlight.core.changes import Change
 from greenlight.core.contract_report import ContractReport, Failure, Outcome
 from greenlight.core.verdict import Check, Verdict
 from greenlight.errors import PreflightFailed
 from greenlight.operations.provenance import Finding, Verification
+from greenlight.operations.reproduction import Output, ReproduceReport
+from greenlight.operations.sweep import Row, Sweep
 from greenlight.wiring import open_project
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("up", "down", "status", "retrain", "runs", "show", "verify", "reproduce", "sign", "rollback", "doctor")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "retrain",
+    "runs",
+    "show",
+    "verify",
+    "reproduce",
+    "diff",
+    "sign",
+    "rollback",
+    "doctor",
+)
 COMMANDS += ("backup", "restore", "gc", "hold", "drill")
 METRICS = {"roc_auc": 0.735, "average_precision": 0.51, "log_loss": 0.54, "calibration_error": 0.031}
 
@@ -287,6 +304,65 @@ def test_a_reproduction_shows_which_output_differs() -> None:
     lines = [line for part in reproduce_views(report) for line in rendered(part, 80)]
     assert lines[0].startswith("different: r, 1 of 2 outputs differ")
     assert next(line for line in lines if "reports/verdict.json" in line).rstrip().endswith("different")
+
+
+def test_a_reproduction_shows_why_and_a_sweep_its_rows() -> None:
+    report = ReproduceReport(
+        "r",
+        "c" * 40,
+        "Promoted",
+        "equivalent",
+        "1 of 1 outputs differ",
+        (Output("train", "data/model", "a" * 32, "b" * 32, same=False),),
+        3.0,
+        stage="train",
+        file="data/model/model.ubj",
+        environment=(Change("threads.train.openmp", 2, 8),),
+    )
+    text = "\n".join(line for part in reproduce_views(report.to_json()) for line in rendered(part, 100))
+    assert "first difference: stage train, file data/model/model.ubj" in text
+    assert "environment: threads.train.openmp 2 -> 8" in text
+    assert "bits may differ because of another number of threads" in text
+
+    swept = Sweep(
+        (Row("r", "Promoted", "different", 3.0, report.first), Row("s", "Failed", "error", 0.1, "no")), (), 4.0
+    )
+    assert (swept.verdict, swept.exit_code) == ("different", 1)
+    text = "\n".join(line for part in sweep_views(swept.to_json()) for line in rendered(part, 100))
+    assert "train: data/model/model.ubj" in text
+    assert "0 of 2 runs came back identical, 1 error, 1 different (4 s)" in text
+    assert Sweep((), ("t",), 0.1).explanation.endswith("; 1 that broke off before their record were left out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [((), "no run was named"), (("v1", "--all"), "a run and --all were asked for")]
+)
+def test_reproduce_wants_a_run_or_all(
+    arguments: tuple[str, ...], said: str, recorded: Path, greenlight: Callable[..., Result]
+) -> None:
+    found = greenlight(recorded, "reproduce", *arguments)
+    assert found.exit_code == 2
+    assert said in found.stderr
+
+
+def test_reproduce_all_of_a_repository_without_bytes_names_every_run(
+    recorded: Path, greenlight: Callable[..., Result]
+) -> None:
+    found = greenlight(recorded, "reproduce", "--all", "--json")
+    rows = json.loads(found.stdout)["rows"]
+    assert found.exit_code == 1
+    assert {row["run"]: row["verdict"] for row in rows} == {"2013-07-0a1b2c": "error", "2013-08-3d4e5f": "error"}
+
+
+def test_diff_says_what_changed_and_answers_in_json(recorded: Path, greenlight: Callable[..., Result]) -> None:
+    text = greenlight(recorded, "diff", "v1", "2013-08-3d4e5f")
+    assert text.exit_code == 0, text.stderr
+    assert "outcome: Promoted -> KeptChampion" in text.stdout
+    assert "min_roc_auc: passed -> failed" in text.stdout
+    assert "parameters: the same" in text.stdout
+    document = json.loads(greenlight(recorded, "diff", "v1", "2013-08-3d4e5f", "--json").stdout)
+    assert document["before"]["version"] == "v1"
+    assert document["snapshot"] == []
 
 
 @pytest.mark.parametrize("command", [("runs",), ("retrain",), ("show", "v1")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -282,6 +283,18 @@ def test_reproduce_ends_with_its_verdict_as_name(server: Server, root: Path, rec
     assert end.state == ("Identical", "COMPLETED")
     assert set(end.artifacts()) == {"reproduction"}
     assert "data/snapshot" in end.artifacts()["reproduction"]
+
+
+def test_reproduce_all_goes_on_after_an_error_and_says_so(server: Server, root: Path, recorded: Recorded) -> None:
+    for home in ("cache", "remote"):
+        shutil.rmtree(root / ".greenlight" / home)
+    end = server.run(root, "reproduce", run="all")
+
+    assert end.state == ("Failed", "FAILED")
+    assert "0 of 3 runs came back identical, 3 error" in end.message
+    table = end.artifacts()["reproduction"]
+    assert all(f"| {run} |" in table for run in (recorded.promoted, recorded.kept, recorded.rejected))
+    assert "Traceback" not in end.logs() + end.output
 
 
 def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_run_releases_it(

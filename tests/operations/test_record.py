@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 import retrain_kit as kit
@@ -15,7 +18,10 @@ import yaml
 from retrain_kit import Recorded
 
 from greenlight.adapters import dvc
+from greenlight.adapters.environment import describe as describe_environment
 from greenlight.errors import DvcError
+from greenlight.operations import retrain as operation
+from greenlight.operations.plan import plan
 from greenlight.operations.runs import find_run, list_runs
 from greenlight.wiring import Project
 
@@ -80,6 +86,76 @@ def test_a_run_holds_the_users_uncommitted_files_and_moves_no_branch(recorded: R
     assert project.repository.read(commit, "greenlight/cli/new.py") == b'"""New, in the index, not committed."""\n'
     assert project.repository.run("rev-parse", f"{commit}^") == project.repository.head()
     assert project.repository.run("branch", "--list", "--format=%(refname:short)") == "main"
+
+
+def test_the_environment_of_a_run_is_what_its_stages_used(recorded: Recorded) -> None:
+    import numpy
+    import polars
+    import xgboost
+
+    environment: dict[str, Any] = facts_of(recorded.project, recorded.promoted)["environment"]  # type: ignore[assignment]
+
+    used = {"numpy": numpy.__version__, "polars": polars.__version__, "xgboost": xgboost.__version__}
+    assert {name: environment["imported"].get(name) for name in used} == used
+    assert "great-expectations" in environment["imported"]  # by validate alone
+    assert "prefect" not in environment["imported"]  # installed, and imported by no stage
+    assert "prefect" in environment["libraries"]
+    assert environment["imported"].keys() <= {_name(found.name) for found in distributions() if found.name}
+    cores = len(os.sched_getaffinity(0))
+    assert environment["threads"]["train"]["cores"] == cores
+    assert 1 <= environment["threads"]["train"]["openmp"] <= cores
+    assert set(environment["threads"]) == {"snapshot", "validate", "featurize", "train", "evaluate", "gate"}
+    assert (environment["from_cache"], environment["seed"]) == ([], 2013)
+    lock = (recorded.root / "requirements" / "all.txt").read_bytes()
+    assert environment["lock_sha256"] == hashlib.sha256(lock).hexdigest()
+    for fact in ("python", "implementation", "build", "platform", "libc", "machine", "processor", "cpus"):
+        assert environment[fact], fact
+    assert "cuda_runtime" in environment
+
+
+def test_a_stage_from_the_cache_imported_nothing_and_says_so(recorded: Recorded) -> None:
+    cached = dvc.StageRun("train", executed=False, seconds=0.1, summary="")
+    ran = dvc.StageRun("gate", executed=True, seconds=0.1, summary="", process={"modules": ["yaml"], "threads": {}})
+
+    described = describe_environment(recorded.root, [cached, ran])
+
+    assert (described["from_cache"], set(described["imported"]), described["threads"]) == (
+        ["train"],
+        {"pyyaml"},
+        {"gate": {}},
+    )
+
+
+def test_only_variables_that_are_named_are_recorded(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-a")
+    monkeypatch.setenv("OMP_SECRET_TOKEN", "hush-b")
+
+    described = describe_environment(recorded.root)
+
+    assert described["variables"]["OMP_NUM_THREADS"] == "3"
+    assert "hush" not in json.dumps(described)
+
+
+def test_with_another_lock_nothing_is_up_to_date(recorded: Recorded, tmp_path: Path) -> None:
+    root = kit.copy(recorded, tmp_path / "repo").root
+    project = kit.open_at(root)
+
+    def executed() -> list[bool]:
+        run = operation.begin(project, plan(project))
+        for stage in ("snapshot", "validate"):
+            run.stage(stage)
+        run.pipeline.close()
+        return [stage.executed for stage in run.stages]
+
+    assert executed() == [False, False]
+    lock = root / "requirements" / "all.txt"
+    lock.write_text(lock.read_text() + "# another version\n")
+    assert executed() == [True, True]
+
+
+def _name(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def test_the_commit_of_a_run_holds_everything_that_makes_it(recorded: Recorded) -> None:
