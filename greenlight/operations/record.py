@@ -11,7 +11,7 @@ from greenlight.adapters import dvc, environment, sbom
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.operations import sealing
-from greenlight.operations.workspace import Workspace, model_hash, model_of
+from greenlight.operations.workspace import Workspace, model_of, versions_of
 from greenlight.wiring import Project
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def register(project: Project, commit: str, run: str, model: Path) -> Version:
         It could not be signed, or is not the one that the run recorded: nothing was registered.
     """
     made = model_of(project.repository.read(commit, dvc.LOCK))
-    for version in reversed(project.registry.versions()):
-        if made and model_hash(project, version) == made:
-            return project.registry.get(version.name)
+    same = versions_of(project, made)
+    if same:
+        return project.registry.get(same[-1].name)
     return project.registry.register(commit, run, sealing.sign(project, commit, model))
 
 

@@ -14,7 +14,7 @@ from greenlight.core.verdict import Verdict
 from greenlight.operations import record as records
 from greenlight.operations import sealing
 from greenlight.operations.plan import Plan
-from greenlight.operations.workspace import Workspace, configured, create, model_hash, model_of
+from greenlight.operations.workspace import Workspace, configured, create, model_of, versions_of
 from greenlight.wiring import Project
 
 
@@ -81,8 +81,8 @@ class Run:
         served = [row.version for row in registry.history()]
         left = set(served) - set(standing(served))
         made = model_of((self.workspace.root / LOCK).read_bytes())
-        for version in registry.versions():
-            if version.name in left and made == model_hash(self.project, version):
+        for version in versions_of(self.project, made):
+            if version.name in left:
                 return (
                     f"the candidate is {version.name} again, which served and was rolled back from; "
                     f"to put it back: greenlight rollback --to {version.name}"

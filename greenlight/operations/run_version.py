@@ -10,7 +10,7 @@ from greenlight.adapters.registry import Version
 from greenlight.errors import NotFound
 from greenlight.operations.plan import recorded_paths
 from greenlight.operations.runs import find_run
-from greenlight.operations.workspace import model_hash, model_of
+from greenlight.operations.workspace import model_of, versions_of
 from greenlight.wiring import Project
 
 LISTS = "greenlight runs shows which runs became versions"
@@ -36,9 +36,9 @@ def version_of(project: Project, run: str) -> Version:
     outcome = str(facts.get("outcome", ""))
     made = model_of(project.repository.read(commit, dvc.LOCK))
     if outcome == PROMOTED and made:
-        for found in project.registry.versions():
-            if model_hash(project, found) == made:
-                return found
+        same = versions_of(project, made)
+        if same:
+            return same[0]
         raise NotFound(
             f"no version came from run {run!r}: its gates let it through, and it broke off before it was registered",
             where=f"commit {commit[:10]}",

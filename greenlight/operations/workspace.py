@@ -239,6 +239,17 @@ def model_hash(project: Project, version: Version) -> str:
     return digest
 
 
+def versions_of(project: Project, digest: str) -> list[Version]:
+    """The versions whose model folder has this hash, oldest first; one Git process whatever their number.
+
+    Locks are searched before they are parsed: parsing a thousand takes ten seconds.
+    """
+    versions = project.registry.versions()
+    locks = project.repository.read_many(f"{version.commit}:{dvc.LOCK}" for version in versions)
+    found = [version for version, lock in zip(versions, locks, strict=True) if lock and digest.encode() in lock]
+    return [v for v in found if digest and model_of(project.repository.read(v.commit, dvc.LOCK)) == digest]
+
+
 def model_of(lock: bytes | None) -> str:
     """DVC's hash of the model folder that a lock names; empty where it names none."""
     return next(iter(dvc.lock_hashes(lock).get("train", {}).values()), "")
