@@ -207,9 +207,10 @@ def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
             continue
         saved = saved_in_folder(project, recorded) if saved is None else saved
         outcome = str(note.get("outcome", "Failed"))
-        if outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
-            outcome = "Failed"
-            note["reason"] = UNLISTED if note["name"] in saved else KILLED
+        if outcome == "Running" and note["name"] in saved:
+            outcome, note["reason"] = "Unknown", UNLISTED
+        elif outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
+            outcome, note["reason"] = "Failed", KILLED
         yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
 
 
