@@ -97,7 +97,7 @@ def test_every_run_of_another_machine_is_found_by_name_version_and_beginning(
     assert find_run(project, recorded.kept[:-1]) == find_run(recorded.project, recorded.kept)
     assert list(run_commits(project.repository)) == [recorded.kept]
     assert find_run(project, "v1") == find_run(recorded.project, "v1")
-    with pytest.raises(NotFound, match="no run v2"):
+    with pytest.raises(NotFound, match="no version v2"):
         find_run(project, "v2")
     fetch_runs(project)
     assert run_commits(project.repository) == run_commits(recorded.project.repository)
