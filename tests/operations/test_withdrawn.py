@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def lock(model: str) -> str:
-    return f"schema: '2.0'\nstages:\n  train:\n    cmd: x\n    outs:\n    - path: data/model\n      md5: {model}\n"
+    return f"schema: '2.0'\nstages:\n  train:\n    cmd: x\n    outs:\n    - path: data/model\n      md5: {model}.dir\n"
 
 
 @pytest.fixture(scope="module")
