@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from greenlight.errors import GitError, UsageError
@@ -29,7 +29,9 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(self, *args: str, stdin: bytes | None = None, check: bool = True) -> str:
+    def run(
+        self, *args: str, stdin: bytes | None = None, check: bool = True, env: Mapping[str, str] | None = None
+    ) -> str:
         """Run ``git <args>`` in the checkout and return its output without the last line break.
 
         Raises
@@ -37,11 +39,13 @@ class Repository:
         GitError
             Git is missing, or ended with another status than 0 and `check` is true.
         """
-        return self._git(args, stdin, check).decode("utf-8", "replace").rstrip("\n")
+        return self._git(args, stdin, check, env).decode("utf-8", "replace").rstrip("\n")
 
-    def _git(self, args: Sequence[str], stdin: bytes | None, check: bool) -> bytes:
+    def _git(
+        self, args: Sequence[str], stdin: bytes | None, check: bool, more: Mapping[str, str] | None = None
+    ) -> bytes:
         command = ["git", "-c", "core.hooksPath=/dev/null", *args]
-        env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"} | dict(more or {})
         until = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
@@ -147,14 +151,25 @@ class Repository:
         found = [(name, commit, int(when), subject) for name, commit, when, subject in rows if commit]
         return sorted(found, key=lambda row: row[2])
 
-    def snapshot(self, files: Sequence[str], message: str) -> str:
+    def latest(self, prefix: str) -> int:
+        """Date of the newest commit that a ref below `prefix` names, seconds since 1970; 0 where there is none."""
+        form = ["--sort=-committerdate", "--count=1", "--format=%(committerdate:unix)"]
+        return int(self.run("for-each-ref", *form, prefix) or 0)
+
+    def snapshot(self, files: Sequence[str], message: str, date: int) -> str:
         """A commit on top of HEAD with every tracked file as it is now, and `files` though Git ignores them.
 
         No branch moves, and no hook of the user's runs.
+
+        Parameters
+        ----------
+        date : int
+            Of the commit, seconds since 1970.
         """
         self.run("add", "--update")
         self.run("add", "--force", "--", *files)
-        return self.run("commit-tree", self.run("write-tree"), "-p", "HEAD", "-m", message)
+        tree = self.run("write-tree")
+        return self.run("commit-tree", tree, "-p", "HEAD", "-m", message, env=_dated(date))
 
     def push_ref(self, ref: str, commit: str, remote: str = "origin") -> None:
         """Have `ref` name `commit` in another repository; a ref already there with other content is refused."""
@@ -223,6 +238,10 @@ class Repository:
     def archive(self, commit: str, folder: str) -> bytes:
         """A tar of one folder as of a commit."""
         return self._git(["archive", "--format=tar", commit, folder], None, True)
+
+
+def _dated(seconds: int) -> dict[str, str]:
+    return {f"GIT_{who}_DATE": f"{seconds} +0000" for who in ("AUTHOR", "COMMITTER")}
 
 
 def _batches(out: bytes, count: int) -> Iterable[bytes | None]:

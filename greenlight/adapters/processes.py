@@ -16,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 # In the environment of everything that the supervisor starts. No GREENLIGHT_ prefix: it is no setting.
 MARK = "GL_STACK"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after every start of the machine
 ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
@@ -133,17 +134,31 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def began(pid: int) -> float:
-    """When `pid` started, seconds since 1970; 0 if it does not run."""
+def began(pid: int) -> str:
+    """When `pid` started, as hex digits that no other process of that number has; empty if it does not run.
+
+    On Linux the clock ticks from the start of the machine to that of the process (proc(5), `starttime`) and the
+    beginning of the machine's boot id: whatever tells the time of day, as `psutil.Process.create_time` does, changes
+    for all processes when somebody sets the clock, and then everything that is at work would count as dead.
+    """
+    if not is_alive(pid):
+        return ""
     try:
-        return float(psutil.Process(pid).create_time()) if is_alive(pid) else 0.0
+        boot = BOOT_ID.read_text(encoding="ascii")[:8]
+        # The command's name, in parentheses, may hold spaces and parentheses of its own.
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        return f"{int(ticks):x}{boot}"
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return f"{int(psutil.Process(pid).create_time() * 100):x}"
     except psutil.Error:
-        return 0.0
+        return ""
 
 
-def is_same(pid: int, since: float) -> bool:
-    """Whether `pid` is still the process that started at `since`: numbers are used again, above all after a reboot."""
-    return since > 0 and abs(began(pid) - since) < 1.0
+def is_same(pid: int, since: str) -> bool:
+    """Whether `pid` is still the process that :func:`began` so: numbers are used again, above all after a reboot."""
+    return bool(since) and began(pid) == since
 
 
 def memory_mb(pid: int) -> float:

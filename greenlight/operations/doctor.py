@@ -7,42 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from greenlight.adapters import device, dvc, edge, machine, prefect, processes
 from greenlight.adapters.git import Repository
 from greenlight.config import Params, Settings, require_repository
-from greenlight.errors import GreenlightError
-from greenlight.operations import backup, stack
-from greenlight.operations.runs import run_commits
-from greenlight.wiring import Project, open_project
+from greenlight.operations import backup_checks, clock, stack
+from greenlight.operations.checks import Check, looked, some
+from greenlight.wiring import open_project
 
-State = Literal["ok", "warn", "fail"]
 GIB = 2**30
 MIN_FREE_GIB = 1.0  # below it a push or a bento can fail half-way
 GOOD_FREE_GIB = 5.0
 MIN_PYTHON = (3, 11)
-SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at.
-
-    Attributes
-    ----------
-    name : str
-    state : str
-        ``ok``, ``warn`` (works, but look at it) or ``fail`` (something required is not there).
-    found : str
-    todo : str
-        What to do; empty when it is ``ok``.
-    """
-
-    name: str
-    state: State
-    found: str
-    todo: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,19 +47,9 @@ def examine(settings: Settings | None = None) -> Report:
         The environment holds a wrong or unknown ``GREENLIGHT_*``.
     """
     settings = settings or Settings.load()
-    here = tuple(_looked("repository", _repository, settings))
+    here = tuple(looked("repository", _repository, settings))
     looks = {name: look for name, look in CHECKS.items() if not here or name in ANYWHERE}
-    return Report((*here, *(check for name, look in looks.items() for check in _looked(name, look, settings))))
-
-
-def _looked(
-    name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings, otherwise: State = "fail"
-) -> Iterator[Check]:
-    try:
-        found = look(settings)
-        yield from (found,) if isinstance(found, Check) else found
-    except GreenlightError as exc:
-        yield Check(name, otherwise, f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
+    return Report((*here, *(check for name, look in looks.items() for check in looked(name, look, settings))))
 
 
 def _repository(settings: Settings) -> Iterator[Check]:
@@ -104,9 +71,9 @@ def _packages(settings: Settings) -> Check:
         return Check("packages", "warn", f"no lock file {lock}", "make lock writes it")
     wanted, missing, other = machine.differences(lock)
     if missing:
-        return Check("packages", "fail", f"{len(missing)} of {wanted} missing: {_some(missing)}", "make setup")
+        return Check("packages", "fail", f"{len(missing)} of {wanted} missing: {some(missing)}", "make setup")
     if other:
-        text = f"{len(other)} of {wanted} differ from the lock: {_some(other)}"
+        text = f"{len(other)} of {wanted} differ from the lock: {some(other)}"
         return Check("packages", "warn", text, "make setup; until then runs are recorded with these versions")
     return Check("packages", "ok", f"all {wanted} as in {lock.name}")
 
@@ -132,6 +99,11 @@ def _git(settings: Settings) -> Iterator[Check]:
 def _params(settings: Settings) -> Check:
     params = Params.load(settings.params_file)
     return Check("params.yaml", "ok", f"dataset {params.dataset}, as_of {params.data.as_of}")
+
+
+def _clock(settings: Settings) -> Check:
+    behind = clock.fault(Repository(settings.root))
+    return Check("clock", "warn", behind, clock.TODO) if behind else Check("clock", "ok", "not behind the runs")
 
 
 def _remote(settings: Settings) -> Check:
@@ -206,56 +178,9 @@ def _leftovers(settings: Settings) -> Check:
     broken = _folders(settings.home / "tmp")
     found = f"{len(runs)} run folders"
     if broken:
-        what = f"{found}, and {len(broken)} left by commands that broke off: {_some([p.name for p in broken])}"
+        what = f"{found}, and {len(broken)} left by commands that broke off: {some([p.name for p in broken])}"
         return Check("work folders", "warn", what, f"if nothing runs now: rm -r {settings.home / 'tmp'}")
     return Check("work folders", "ok", found)
-
-
-def _backup(settings: Settings) -> Iterator[Check]:
-    project = open_project(settings, lenient=True)
-    if not run_commits(project.repository) and not project.registry.versions():
-        yield Check("backup", "ok", "no run is recorded yet")
-        return
-    yield from _looked("backup: git", lambda _: _git_backup(project.repository), settings, "warn")
-    yield from _looked("backup: data", lambda _: _data_backup(project), settings, "warn")
-
-
-def _git_backup(repository: Repository) -> Check:
-    found = backup.git_backup(repository)
-    title = "backup: git"
-    if not found.configured:
-        todo = f"git remote add {backup.ORIGIN} <address>; {backup.BACKUP}"
-        return Check(title, "warn", f"no Git remote {backup.ORIGIN}: runs and versions are on this disk only", todo)
-    behind: dict[str, str] = {}
-    if found.missing:
-        behind[f"lacks {backup.described(found.missing)}"] = f"{backup.BACKUP}, or {backup.PUSH_REFS}"
-    if found.different:
-        said = f"has {_some(list(found.different))} with other content"
-        behind[said] = f"git ls-remote {backup.ORIGIN} shows them; which of both is right is for you to say"
-    if found.commits:
-        behind[f"lacks {found.commits} commits of your branch"] = f"git push {backup.ORIGIN} HEAD"
-    if behind:
-        return Check(title, "warn", f"{backup.ORIGIN} {', '.join(behind)}", "; ".join(behind.values()))
-    return Check(title, "ok", f"{backup.ORIGIN} has every run, tag, mark and commit")
-
-
-def _data_backup(project: Project) -> Check:
-    title = "backup: data"
-    name, url = dvc.remote(project.settings.root)
-    # A storage's own client may wait for minutes; this asks with a limit.
-    if "://" in url and machine.remote_answers(project.settings.root, name):
-        return Check(title, "warn", f"not looked at: {url} does not answer", f"dvc list-url remote://{name}/")
-    found = backup.data_backup(project)
-    if found.lost:
-        lost = _some([f"{name} ({', '.join(paths)})" for name, paths in found.lost.items()])
-        todo = f"look for them on other machines: {backup.BACKUP} there sends them to {found.where}"
-        return Check(title, "warn", f"neither the cache nor {found.where} holds all of {lost}", todo)
-    if found.missing:
-        return Check(title, "warn", f"{found.where} lacks data of {_some(list(found.missing))}", backup.BACKUP)
-    if found.here:
-        todo = f"dvc remote modify local url <folder or address elsewhere>; {backup.BACKUP}"
-        return Check(title, "warn", f"{found.where} is on this disk, below Greenlight's own folder", todo)
-    return Check(title, "ok", f"{found.where} has the {found.looked_at} objects of the versions and the newest runs")
 
 
 def _stack(settings: Settings) -> Check:
@@ -275,22 +200,19 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
 CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
     "python": _python,
     "packages": _packages,
     "git": _git,
     "params.yaml": _params,
+    "clock": _clock,
     "dvc remote": _remote,
     "tags": _tags,
     "envoy": _envoy,
     "device": _device,
     "ports": _ports,
     "disk": _disk,
-    "backup": _backup,
+    "backup": backup_checks.examine,
     "work folders": _leftovers,
     "stack": _stack,
 }

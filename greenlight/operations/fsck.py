@@ -15,7 +15,8 @@ import yaml
 from greenlight.adapters import dvc
 from greenlight.adapters.git import Repository
 from greenlight.errors import GreenlightError
-from greenlight.operations.record import REFS, UNCACHED
+from greenlight.operations.clock import REFS
+from greenlight.operations.record import UNCACHED
 from greenlight.operations.runs import run_commits, saved_in_folder
 from greenlight.operations.workspace import configured, remove
 from greenlight.wiring import Project

@@ -18,8 +18,8 @@ from greenlight.core.release import standing
 from greenlight.errors import DvcError, UsageError
 from greenlight.operations import holdings
 from greenlight.operations.backup import FETCH_REFS, ORIGIN, TIMEOUT_S
+from greenlight.operations.clock import REFS
 from greenlight.operations.holds import held
-from greenlight.operations.record import REFS
 from greenlight.operations.runs import RunRecord, list_runs
 from greenlight.wiring import Project
 
@@ -212,9 +212,9 @@ def _kept(project: Project, records: list[RunRecord], wish: Wish) -> dict[str, s
 
 
 def _created(record: RunRecord) -> datetime:
-    """When a run began; one that does not say counts as young."""
+    """When a run was recorded, or began; one that does not say counts as young."""
     try:
-        return datetime.fromisoformat(record.created)
+        return datetime.fromisoformat(record.order)
     except ValueError:
         return datetime.now(UTC)
 

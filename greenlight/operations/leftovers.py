@@ -21,7 +21,7 @@ def sweep(project: Project, log: Log = silent) -> list[str]:
     Safe at any time: nothing is touched whose process lives.
     """
     home = project.settings.home
-    swept = [*scratch.sweep(home / "tmp"), *scratch.sweep(bento.store(home), bento.SCRATCH)]
+    swept = [*scratch.sweep(home / "tmp"), *scratch.sweep(bento.store(home), bento.SCRATCH), *scratch.sweep_passing()]
     locks.sweep(home / "locks")
     for socket in runtime_dir(home).glob("preflight-*.sock"):
         if not processes.is_alive(int(socket.stem.rsplit("-", 1)[1])):
@@ -47,7 +47,7 @@ def bury(project: Project) -> list[str]:
             # The note of a run that came to its record is left as it was while the run was at work.
             if note.get("outcome") != "Running" or note["name"] in recorded:
                 continue
-            if processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
+            if processes.is_same(int(note.get("pid", 0)), str(note.get("began", ""))):
                 continue
             replace_file(path, json.dumps(note | {"outcome": "Failed", "reason": KILLED}).encode())
             with suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from greenlight.errors import GitError
-from greenlight.operations.record import REFS
+from greenlight.operations.clock import REFS
 from greenlight.wiring import Project
 
 ORIGIN = "origin"

@@ -15,6 +15,7 @@ from greenlight.config import Params, PathParams
 from greenlight.core import periods, training
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, NotFound, UsageError
+from greenlight.operations import clock
 from greenlight.operations.overrides import apply, nested
 from greenlight.wiring import Project
 
@@ -182,8 +183,10 @@ def _concrete(params: Params, as_of: str, source: str, champion: Version | None,
 
 
 def _warnings(project: Project) -> tuple[str, ...]:
+    behind = clock.fault(project.repository)
+    notes = (f"{behind}; {clock.TODO}",) if behind else ()
     code = [name for name in project.repository.untracked() if name.endswith((".py", ".yaml", ".txt", ".toml"))]
     if not code:
-        return ()
+        return notes
     shown = ", ".join(code[:5]) + (f" and {len(code) - 5} more" if len(code) > 5 else "")
-    return (f"untracked files do not travel into the run: {shown}; git add them if the run needs them",)
+    return (*notes, f"untracked files do not travel into the run: {shown}; git add them if the run needs them")

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from greenlight.adapters import dvc, environment, sbom
 from greenlight.adapters.dvc import Pipeline, StageRun
 from greenlight.adapters.registry import Version
-from greenlight.operations import sealing
+from greenlight.operations import clock, sealing
 from greenlight.operations.workspace import Workspace, model_of, versions_of
 from greenlight.wiring import Project
 
 if TYPE_CHECKING:
     from greenlight.operations.plan import Plan
 
-REFS = "refs/exps/"
 UNCACHED = ("validation", "metrics", "verdict", "sbom")  # small reports and the bill of materials: Git keeps them
 
 
@@ -49,7 +48,7 @@ def bill(project: Project, workspace: Workspace) -> None:
     path.write_bytes(sbom.describe(workspace.root / "requirements" / "all.txt", project.settings.home))
 
 
-def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> str:
+def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any], moment: int) -> str:
     """Make the run findable and reproducible by name; returns its commit.
 
     The order makes it safe to break off anywhere: nothing names what is not in the remote yet.
@@ -60,6 +59,8 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> s
     pipeline : Pipeline
     facts : dict
         Content of ``reports/run.json``.
+    moment : int
+        When it is recorded, seconds since 1970; see :func:`greenlight.operations.clock.next_moment`.
 
     Raises
     ------
@@ -70,11 +71,12 @@ def record(workspace: Workspace, pipeline: Pipeline, facts: dict[str, Any]) -> s
     """
     path = workspace.path("run")
     path.parent.mkdir(parents=True, exist_ok=True)
+    facts = facts | {"recorded": clock.moment(moment)}
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     pipeline.push()
     message = f"run {workspace.run}: {facts['outcome']}"
     files = [*_reports(workspace), f"{workspace.params.paths.champion}.dvc", workspace.params.paths.run]
-    commit = workspace.repository.snapshot([dvc.LOCK, *files], message)
+    commit = workspace.repository.snapshot([dvc.LOCK, *files], message, moment)
     ref = dvc.experiment_ref(workspace.commit, workspace.run)
     # In the run's folder too: from there `greenlight fsck --mend` puts back a ref that somebody deleted.
     workspace.repository.run("update-ref", ref, commit)

@@ -11,8 +11,8 @@ from greenlight.adapters.registry import Version
 from greenlight.core.contract_report import ContractReport, headline
 from greenlight.core.release import standing
 from greenlight.core.verdict import Verdict
+from greenlight.operations import clock, sealing
 from greenlight.operations import record as records
-from greenlight.operations import sealing
 from greenlight.operations.plan import Plan
 from greenlight.operations.workspace import Workspace, configured, create, model_of, versions_of
 from greenlight.wiring import Project
@@ -97,7 +97,8 @@ class Run:
                 self.project, self.plan, self.workspace, outcome=outcome, reason=reason, stages=self.stages
             )
             records.bill(self.project, self.workspace)
-            return records.record(self.workspace, self.pipeline, facts | dict(started_by))
+            moment = clock.next_moment(self.project.repository)
+            return records.record(self.workspace, self.pipeline, facts | dict(started_by), moment)
 
     def register(self, commit: str) -> Version:
         """Give the run its version."""

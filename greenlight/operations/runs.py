@@ -14,8 +14,8 @@ from greenlight.adapters.dvc import LOCK
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
 from greenlight.errors import NotFound
+from greenlight.operations.clock import REFS
 from greenlight.operations.origin import fetch_run
-from greenlight.operations.record import REFS
 from greenlight.operations.workspace import KILLED, NOTE
 from greenlight.wiring import Project
 
@@ -31,6 +31,7 @@ class RunRecord:
     Attributes
     ----------
     name, created, as_of, outcome : str
+        `created` is what the machine's clock said when the run began.
     version : str
         ``v3``, or empty for a run that is no version.
     metrics : dict
@@ -39,6 +40,9 @@ class RunRecord:
         Empty for a run that was never recorded.
     reason : str
         Why it ended so, in a sentence or two.
+    recorded : str
+        When it was recorded, never before one that was recorded earlier, whatever the clock said; empty for a run that
+        was not.
     """
 
     name: str
@@ -49,6 +53,12 @@ class RunRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     commit: str = ""
     reason: str = ""
+    recorded: str = ""
+
+    @property
+    def order(self) -> str:
+        """What the list goes by."""
+        return self.recorded or self.created
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -69,7 +79,7 @@ def list_runs(project: Project) -> list[RunRecord]:
         run, metrics = contents[2 * index : 2 * index + 2]
         records.append(_record(name, commit, versions.get(commit, ""), _json(run), _json(metrics)))
     records += _unrecorded(project, set(commits))
-    return sorted(records, key=lambda record: record.created, reverse=True)
+    return sorted(records, key=lambda record: record.order, reverse=True)
 
 
 def run_commits(repository: Repository) -> dict[str, str]:
@@ -195,6 +205,7 @@ def _record(name: str, commit: str, version: str, run: dict[str, Any], metrics: 
         metrics={key: candidate[key] for key in MAIN_METRICS if isinstance(candidate.get(key), int | float)},
         commit=commit,
         reason=str(run.get("reason", "")),
+        recorded=str(run.get("recorded", "")),
     )
 
 
@@ -209,7 +220,7 @@ def _unrecorded(project: Project, recorded: set[str]) -> Iterable[RunRecord]:
         outcome = str(note.get("outcome", "Failed"))
         if outcome == "Running" and note["name"] in saved:
             outcome, note["reason"] = "Unknown", UNLISTED
-        elif outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), float(note.get("began", 0))):
+        elif outcome == "Running" and not processes.is_same(int(note.get("pid", 0)), str(note.get("began", ""))):
             outcome, note["reason"] = "Failed", KILLED
         yield RunRecord(note["name"], note["created"], note["as_of"], outcome, reason=str(note.get("reason", "")))
 

@@ -14,7 +14,8 @@ from retrain_kit import Recorded
 from greenlight.adapters.objects import DIR, remote_store
 from greenlight.config import Settings
 from greenlight.errors import GitError
-from greenlight.operations import backup, doctor
+from greenlight.operations import backup, backup_checks
+from greenlight.operations.checks import Check
 from greenlight.wiring import Project
 
 
@@ -27,8 +28,8 @@ def project(recorded: Recorded, tmp_path: Path) -> Project:
     return kit.open_at(root)
 
 
-def checks(project: Project) -> dict[str, doctor.Check]:
-    found = doctor._backup(project.settings)
+def checks(project: Project) -> dict[str, Check]:
+    found = backup_checks.examine(project.settings)
     return {check.name: check for check in found}  # type: ignore[union-attr]
 
 
@@ -132,7 +133,7 @@ def test_one_lost_file_of_a_version_is_found_and_a_damaged_copy_is_not_sent(proj
 
 
 def test_nothing_recorded_means_nothing_to_back_up(checkout: Path) -> None:
-    (only,) = doctor._backup(Settings(root=checkout))  # type: ignore[misc]
+    (only,) = backup_checks.examine(Settings(root=checkout))  # type: ignore[misc]
     assert (only.state, only.found) == ("ok", "no run is recorded yet")
     assert not (checkout / ".greenlight").exists()
     assert shutil.which("git")

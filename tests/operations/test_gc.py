@@ -172,7 +172,7 @@ def test_a_run_that_broke_off_goes_with_its_folder(repo: Recorded) -> None:
     folder = project.settings.home / "runs" / "2013-02-broken"
     (folder / ".git").mkdir(parents=True)
     note = {"name": folder.name, "created": "2013-01-01T00:00:00+00:00", "as_of": "2013-02", "outcome": "Running"}
-    (folder / ".git" / NOTE).write_text(json.dumps(note | {"pid": 1, "began": 1.0}))
+    (folder / ".git" / NOTE).write_text(json.dumps(note | {"pid": 1, "began": "1"}))
     assert [run.name for run in list_runs(project) if not run.commit] == [folder.name]
     done = collect(project, Wish(3))
     assert (done.dropped, done.broken) == ((folder.name,), (folder.name,))

@@ -130,9 +130,9 @@ def claimed(settings: Settings, version: str) -> None:
 
 
 def doctor_checks(settings: Settings) -> list[object]:
-    from greenlight.operations import doctor
+    from greenlight.operations import backup_checks
 
-    return list(doctor._backup(settings))  # type: ignore[arg-type]
+    return list(backup_checks.examine(settings))  # type: ignore[arg-type]
 
 
 def test_a_run_reproduces_on_the_restored_machine_without_any_stack(remotes: Remotes, tmp_path: Path) -> None:

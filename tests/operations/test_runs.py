@@ -13,6 +13,8 @@ import retrain_kit as kit
 from retrain_kit import Recorded
 
 from greenlight.errors import NotFound
+from greenlight.operations import clock, doctor, gc_plan
+from greenlight.operations.gc_plan import Wish
 from greenlight.operations.plan import plan
 from greenlight.operations.runs import find_run, get_run, list_runs
 from greenlight.operations.workspace import NOTE, create
@@ -137,3 +139,21 @@ def test_damaged_notes_are_passed_over(project: Project) -> None:
     broken.write_text('{"name": "2013')
 
     assert len(list_runs(project)) == 3
+
+
+def test_a_clock_that_jumps_is_told_and_changes_neither_order_nor_what_gc_keeps(
+    project: Project, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run is recorded by a clock that stands in 2001."""
+    assert clock.fault(project.repository) == ""
+    monkeypatch.setattr("greenlight.operations.clock.time.time", lambda: 978307200.0)
+    late = kit.retrain(project)
+
+    assert [run.name for run in list_runs(project)][:2] == [late.name, recorded.kept]
+    assert project.repository.newest([find_run(project, recorded.kept), late.commit])[0] == late.commit
+    assert late.name in gc_plan.plan(project, Wish(keep=1)).kept
+    told = clock.fault(project.repository)
+    assert told.startswith("the clock says 2001-01-01T00:00:00+00:00, and the newest run was recorded at 20")
+    assert f"{told}; {clock.TODO}" in plan(project).warnings
+    (check,) = [check for check in doctor.examine(project.settings).checks if check.name == "clock"]
+    assert (check.state, check.found) == ("warn", told)
