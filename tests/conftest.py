@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -93,8 +94,20 @@ def make_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path
 
 
 @pytest.fixture(scope="session")
-def recorded(make_checkout: Callable[[], Path]) -> Recorded:
-    """Three real runs in one repository; only to be read, `retrain_kit.copy` gives one to change."""
-    from retrain_kit import record_all
+def recorded(make_checkout: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Three real runs in one repository; only to be read, `retrain_kit.copy` gives one to change.
 
-    return record_all(make_checkout())
+    The processes that pytest-xdist starts share it: whoever asks first makes it.
+    """
+    from retrain_kit import Recorded, record_all
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    note = shared / "recorded.json"
+    with note.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if note.is_file():
+            return Recorded.of(note.read_text())
+        made = record_all(make_checkout())
+        note.write_text(made.text())
+        return made

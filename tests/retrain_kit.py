@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ class Recorded:
     @property
     def project(self) -> Project:
         return open_at(self.root)
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def of(cls, text: str) -> Recorded:
+        values = json.loads(text)
+        return cls(Path(values.pop("root")), **values)
 
 
 def record_all(root: Path) -> Recorded:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from greenlight.adapters import scratch
 from greenlight.errors import StageFailed
 
 TIMEOUT_S = 1800
@@ -45,8 +45,8 @@ def score(code: Path, model: Path, rows: Path) -> npt.NDArray[np.float32]:
     """
     if not (code / ENTRY).is_file():  # an installed greenlight would otherwise answer in its place
         raise StageFailed("the champion's code is missing", where=str(code / ENTRY), todo="prepare the workspace anew")
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "scores.parquet"
+    with scratch.passing("champion") as folder:
+        out = folder / "scores.parquet"
         command = [
             sys.executable,
             "-m",

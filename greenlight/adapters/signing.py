@@ -6,10 +6,9 @@ The library costs a second to import, so it is imported where something is signe
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
-from greenlight.adapters import keys
+from greenlight.adapters import keys, scratch
 from greenlight.config import Settings
 from greenlight.core import seal
 from greenlight.errors import ConfigError, SigningError
@@ -33,8 +32,8 @@ def sign(folder: Path, settings: Settings, *, key: Path | None) -> str:
     from model_signing import signing
 
     config = signing.Config()  # type: ignore[no-untyped-call]
-    with tempfile.TemporaryDirectory(prefix="greenlight-sign-") as scratch:
-        written = Path(scratch) / "signature.json"
+    with scratch.passing("sign") as work:
+        written = work / "signature.json"
         try:
             if key:
                 config.use_elliptic_key_signer(private_key=key)
@@ -59,8 +58,8 @@ def problem(bundle: str, folder: Path, settings: Settings, *, public: str) -> st
     from model_signing import verifying
 
     config = verifying.Config()  # type: ignore[no-untyped-call]
-    with tempfile.TemporaryDirectory(prefix="greenlight-verify-") as scratch:
-        signature, key = Path(scratch) / "signature.json", Path(scratch) / "key.pem"
+    with scratch.passing("verify") as work:
+        signature, key = work / "signature.json", work / "key.pem"
         signature.write_text(bundle, encoding="utf-8")
         try:
             if public:

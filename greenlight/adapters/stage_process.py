@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from greenlight.adapters import scratch
 from greenlight.config import STAGE_REPORT_FILE
 
 
 @contextmanager
 def told() -> Iterator[Path]:
     """A file that the stage's process leaves its summary, or its error, in."""
-    with tempfile.TemporaryDirectory(prefix="greenlight-") as folder:
-        path = Path(folder) / "said.json"
+    with scratch.passing("stage") as folder:
+        path = folder / "said.json"
         with _environment({STAGE_REPORT_FILE: str(path)}):
             yield path
 
