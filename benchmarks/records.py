@@ -122,7 +122,8 @@ def add_runs(root: Path, number: int) -> None:
     stream: list[bytes] = []
     for i in range(have, number):
         name = f"2013-07-{i:06x}"
-        document = json.dumps(facts | {"name": name, "created": f"2013-08-01T{i // 60 % 24:02}:{i % 60:02}:00+00:00"})
+        moment = f"2013-08-01T{i // 60 % 24:02}:{i % 60:02}:00+00:00"
+        document = json.dumps(facts | {"name": name, "created": moment, "recorded": moment})
         stream.append(_commit(name, model.commit, project.params.paths.run, document, mark=i + 1))
         if i % 10 == 0:
             versions, served = versions + 1, served + 1
