@@ -34,7 +34,7 @@ backup: setup ## push runs, versions and their data to `origin` and the DVC remo
 
 test: setup ## check the layers and run the tests (under 20 minutes on 2 cores)
 	@echo "Tests run in temporary folders with their own HOME; progress below, slowest tests at the end."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all: setup ## the tests and the slow ones
 	@$(BIN)/python -m pytest -m 'not gpu'

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# What takes minutes starts first, so that no worker is left alone with it at the end.
+LONG = (
+    "test_end_to_end.py",
+    "test_release.py",
+    "test_reproduce.py",
+    "test_flows.py",
+    "test_prefect.py",
+    "test_record.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by length; within a file nothing moves."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def isolation(home: Path) -> dict[str, str]:
     """Variables that keep everything which has state inside `home`."""
     git = home / "gitconfig"

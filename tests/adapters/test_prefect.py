@@ -340,6 +340,7 @@ def test_a_rejection_is_an_end_with_its_own_name(settings: Settings, worker: Non
     assert final.message.endswith("2 of 20 failed")
 
 
+@pytest.mark.slow
 def test_a_second_retrain_waits_for_the_first(settings: Settings, worker: None) -> None:
     first = prefect_runs.start_run(settings, RETRAIN, {"as_of": "slow"})
     waited(lambda: prefect.request(settings, "GET", f"/flow_runs/{first}")["state_type"] == "RUNNING")

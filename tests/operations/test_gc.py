@@ -86,6 +86,7 @@ def on_disk(folder: Path) -> int:
     return sum(seen.values())
 
 
+@pytest.mark.slow
 def test_without_forget_only_copies_go_and_every_run_is_still_there(repo: Recorded) -> None:
     project = repo.project
     runs, before, settings = run_commits(project.repository), stores(project), project.settings

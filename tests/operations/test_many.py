@@ -113,6 +113,7 @@ def compared_with_every_champion(project: Project) -> None:
         assert run["params"]["champion"]["version"] == before
 
 
+@pytest.mark.slow
 def test_three_at_once_end_as_alone_and_each_is_compared_with_the_one_it_replaces(project: Project) -> None:
     root = project.settings.root
     wanted = [("2013-04", WIDE | {"train.seed": 1}), ("2013-04", WIDE | {"train.seed": 2}), ("2013-05", WIDE)]
@@ -160,6 +161,7 @@ def test_if_the_first_of_two_dies_the_second_does_the_work(project: Project) -> 
     assert ended(second)["version"] == "v2"
 
 
+@pytest.mark.slow
 def test_a_champion_that_has_seen_the_holdout_is_not_replaced(project: Project) -> None:
     """The candidate of 2013-04 passed against v1; meanwhile v2 was released, which was trained on 2013-04."""
     late = operation.begin(project, plans.plan(project, as_of="2013-04"))

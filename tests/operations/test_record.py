@@ -137,6 +137,7 @@ def test_only_variables_that_are_named_are_recorded(recorded: Recorded, monkeypa
     assert "hush" not in json.dumps(described)
 
 
+@pytest.mark.slow
 def test_with_another_lock_nothing_is_up_to_date(recorded: Recorded, tmp_path: Path) -> None:
     root = kit.copy(recorded, tmp_path / "repo").root
     project = kit.open_at(root)

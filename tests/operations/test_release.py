@@ -299,6 +299,7 @@ def test_a_version_takes_the_traffic_only_from_the_one_that_it_was_compared_with
     assert release(up.settings, "v2", instead_of="v1").version == "v2" == up.version()
 
 
+@pytest.mark.slow
 def test_a_release_killed_at_any_moment_is_finished_or_given_up_by_the_next(up: Stack) -> None:
     """kill -9 at growing delays, always under load: no request fails, and repeating ends at the wanted version."""
     up.release("v1")
@@ -354,6 +355,7 @@ def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
     assert len(load.answers) > 100
 
 
+@pytest.mark.slow
 def test_standby_that_hangs_or_answers_otherwise_is_started_anew(up: Stack) -> None:
     """A roll back to servers that are not what they were must not trust them, and must not fail on them either."""
     up.release("v1")
@@ -377,6 +379,7 @@ def test_standby_that_hangs_or_answers_otherwise_is_started_anew(up: Stack) -> N
     assert up.serving.desired.load().running == ("v1",)
 
 
+@pytest.mark.slow
 def test_everything_on_standby_is_restored_by_up_but_never_in_the_way_of_it(up: Stack) -> None:
     up.release("v1")
     up.release("v2")
