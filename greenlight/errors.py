@@ -26,6 +26,7 @@ contract is a value (a verdict), not an error; the classes here are for what sto
 from __future__ import annotations
 
 import errno
+import os
 
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # no bug of ours, whoever wrote the file
 
@@ -131,3 +132,20 @@ def storage(exc: OSError) -> StorageFailed:
         errno.EIO: ("the disk fails", "look at the disk (dmesg), then run again"),
     }.get(exc.errno or 0, (exc.strerror or str(exc), "see the message, then run again"))
     return StorageFailed(said, where=str(exc.filename or ""), todo=todo)
+
+
+def disk_fault(exc: BaseException) -> StorageFailed | None:
+    """The fault of a disk that is behind an exception; None where there is none.
+
+    Libraries wrap what the operating system said, or keep its words alone.
+    """
+    seen: list[BaseException] = []
+    while exc not in seen:
+        if isinstance(exc, OSError) and exc.errno in STORAGE:
+            return storage(exc)
+        code = next((code for code in STORAGE if os.strerror(code) in str(exc)), 0)
+        if code and isinstance(exc, Exception):
+            return storage(OSError(code, os.strerror(code)))
+        seen.append(exc)
+        exc = exc.__cause__ or exc.__context__ or exc
+    return None

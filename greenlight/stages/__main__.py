@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.config import STAGE_REPORT_FILE, Params
-from greenlight.errors import GreenlightError, UsageError
+from greenlight.errors import GreenlightError, UsageError, disk_fault
 
 PR_SET_PDEATHSIG = 1
 STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
@@ -35,8 +35,12 @@ def main(argv: list[str]) -> int:
         _tell(error=type(exc).__name__, what=exc.what, where=exc.where, todo=exc.todo)
         return exc.exit_code
     except BaseException as exc:
-        _tell(crash=f"{type(exc).__name__}: {exc}")
-        raise
+        full = disk_fault(exc)
+        if not full:
+            _tell(crash=f"{type(exc).__name__}: {exc}")
+            raise
+        _tell(error=type(full).__name__, what=full.what, where=full.where, todo=full.todo)
+        return full.exit_code
     _tell(summary=summary, process=_process())
     return 0
 
@@ -70,10 +74,11 @@ def _process() -> dict[str, Any]:
 def _tell(**said: Any) -> None:
     """Leave the end of the story where the flow looks for it; by hand, say it."""
     path = os.environ.get(STAGE_REPORT_FILE)
-    if path:
-        Path(path).write_text(json.dumps(said), encoding="utf-8")
-    else:
-        sys.stderr.write("".join(f"{key}: {value}\n" for key, value in said.items() if value))
+    with contextlib.suppress(OSError):  # the disk with the temporary files may be the full one
+        if path:
+            Path(path).write_text(json.dumps(said), encoding="utf-8")
+            return
+    sys.stderr.write("".join(f"{key}: {value}\n" for key, value in said.items() if value))
 
 
 if __name__ == "__main__":

@@ -297,6 +297,7 @@ def test_reproduce_all_goes_on_after_an_error_and_says_so(server: Server, root: 
     assert "Traceback" not in end.logs() + end.output
 
 
+@pytest.mark.slow
 def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_run_releases_it(
     server: Server, root: Path
 ) -> None:

@@ -218,8 +218,8 @@ def test_nothing_of_a_run_shows_up_in_the_users_checkout(recorded: Recorded) -> 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("../in-the-way/remote", "Not a directory"),
-        ("/sys/greenlight", r"not allowed: .*/sys/greenlight"),
+        pytest.param("../in-the-way/remote", "Not a directory", marks=pytest.mark.slow),
+        pytest.param("/sys/greenlight", r"not allowed: .*/sys/greenlight", marks=pytest.mark.slow),
         ("http://127.0.0.1:1/away", r"files failed to upload: Cannot connect to host 127\.0\.0\.1:1"),
     ],
 )

@@ -140,6 +140,7 @@ def test_a_run_of_bad_data_comes_back_as_far_as_it_went(recorded: Recorded, tmp_
     assert set(outputs(report)) == {"snapshot", "validate"}
 
 
+@pytest.mark.slow
 def test_a_model_with_other_bytes_and_the_same_answers_is_equivalent(recorded: Recorded, tmp_path: Path) -> None:
     stamp = 'import time; (out / "when.txt").write_text(str(time.time_ns()))'
     project = edited(
@@ -208,6 +209,7 @@ def test_other_features_are_different_whatever_the_model_answers(recorded: Recor
     assert report.file == "data/features/when.txt"
 
 
+@pytest.mark.slow
 def test_a_run_of_a_gpu_comes_back_on_a_machine_without_one(recorded: Recorded, tmp_path: Path) -> None:
     """The record says cuda; here there is none. What differs is then the score's business, not an error."""
     from greenlight.adapters import device
@@ -229,6 +231,7 @@ def test_a_run_of_a_gpu_comes_back_on_a_machine_without_one(recorded: Recorded, 
     assert "train: recorded on a GPU, and there is none here; training on the CPU" in lines
 
 
+@pytest.mark.slow
 def test_data_that_breaks_its_contract_only_now_is_different_and_no_error(
     recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

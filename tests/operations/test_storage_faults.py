@@ -32,6 +32,17 @@ except GreenlightError as exc:
     print("SAID", exc)
 print("LIVE", DesiredState(home).load().live)
 """
+STAGE = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+import pipeline_kit
+os.chdir(pipeline_kit.lay(Path(sys.argv[1])))
+params = Path("params.yaml")
+params.write_text(params.read_text().replace("as_of: next", "as_of: 2013-08"))
+from greenlight.stages.__main__ import main
+print("STATUS", main(["snapshot"]))
+"""
 READ_ONLY = """
 import sys
 from pathlib import Path
@@ -75,4 +86,14 @@ def test_a_read_only_remote_is_one_message(tmp_path: Path) -> None:
 
     assert "SAID dvc push failed: the file system is read-only: " in done.stdout, done.stderr
     assert "mount it for writing" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_in_a_stage_is_one_message(tmp_path: Path) -> None:
+    """The library that writes the file keeps the operating system's words alone."""
+    done = under('mount -t tmpfs -o size=300k tmpfs "$0"', tmp_path / "small", STAGE, str(Path(__file__).parents[1]))
+
+    assert "STATUS 1" in done.stdout, done.stderr
+    assert "what: the disk is full" in done.stderr
+    assert "todo: free space (df -h), then run again" in done.stderr
     assert "Traceback" not in done.stderr
