@@ -31,6 +31,7 @@ from typing import Any
 import conftest
 import retrain_kit as kit
 import serving_kit
+from crash_cells import AFTER_STAGES, BOUNDARIES, CELLS, SWITCHED, Group, select
 
 from greenlight import datasets
 from greenlight.adapters import bento, prefect
@@ -42,26 +43,7 @@ from greenlight.operations.release import release
 from greenlight.operations.serving import Serving
 from greenlight.wiring import open_project
 
-STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
-AFTER_STAGES = (
-    *("after push", "after save", "after record", "after tag", "in build", "after build", "in preflight"),
-    *("before switch", "in switch", "after switch", "before drain", "after release"),
-)
-IN_STAGES = tuple(f"in {stage}" for stage in STAGES)
-BETWEEN = tuple(f"after {stage}" for stage in STAGES)
-BOUNDARIES = ("before snapshot", *(x for pair in zip(IN_STAGES, BETWEEN, strict=True) for x in pair), *AFTER_STAGES)
-SOME = ("in train", "after push", "after tag", "in switch", "before drain")
-CELLS = {"flow": BOUNDARIES, "stage": IN_STAGES, "server": SOME, "tree": SOME}
-SWITCHED = ("in switch", "after switch", "before drain", "after release")
 AS_OF = "2013-04"
-# Nothing of these brings v2 to the traffic, so the next run comes as far again.
-CHAINS: dict[str, tuple[Sequence[str], ...]] = {
-    "flow": (BOUNDARIES[:7], BOUNDARIES[7:13], AFTER_STAGES[:3], AFTER_STAGES[3:6], AFTER_STAGES[6:9]),
-    "stage": (IN_STAGES,),
-    "server": (),  # a run may well outlive its server, and then v2 serves
-    "tree": (SOME[:3],),
-}
-Group = tuple[str, Sequence[str]]
 WHOLE_STACK = ("server", "tree")  # their cells need a Prefect server of their own
 
 
@@ -215,17 +197,6 @@ class Matrix:
         left += [*bento.store(home).glob(f"{bento.SCRATCH}*"), *runtime_dir(home).glob("preflight-*.sock")]
         need(not left, f"left lying about: {[path.name for path in left]}")
         need(not leftovers.sweep(project), "the next start still found something to remove")
-
-
-def select(victims: Sequence[str], at: Sequence[str] | None = None, *, chain: bool = False) -> list[Group]:
-    """The cells asked for, each alone or in chains: what a kill leaves is then what the next one meets."""
-    groups: list[Group] = []
-    for victim in victims:
-        wanted = [boundary for boundary in CELLS[victim] if not at or boundary in at]
-        together = [[b for b in boundaries if b in wanted] for boundaries in CHAINS[victim]] if chain else []
-        alone = [[b] for b in wanted if not any(b in boundaries for boundaries in together)]
-        groups += [(victim, boundaries) for boundaries in [*together, *alone] if boundaries]
-    return groups
 
 
 def need(holds: bool, what: str) -> None:

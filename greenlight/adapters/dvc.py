@@ -17,18 +17,16 @@ from typing import Any
 
 import yaml
 
-from greenlight import errors
 from greenlight.adapters import dvc_fsck
 from greenlight.adapters.dvc_errors import quiet, translate
 from greenlight.adapters.dvc_fsck import Damage
 from greenlight.adapters.dvc_objects import Stores
-from greenlight.adapters.stage_process import read_report, told, venv_first
-from greenlight.errors import DvcError, GreenlightError, StageFailed
+from greenlight.adapters.stage_process import raise_end, read_report, told, venv_first
+from greenlight.errors import DvcError, GreenlightError
 
 CACHE_TYPES = "reflink,hardlink,symlink,copy"
 DEFAULT_REMOTE_URL = "../.greenlight/remote"
 LOCK = "dvc.lock"
-NEARLY_FULL = 50e6  # bytes; what one stage writes, and what its libraries say of a full disk is hard to understand
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class Pipeline:
             try:
                 self._repo().reproduce([stage], single_item=True, force=force)
             except Exception as exc:  # noqa: BLE001 - DVC raises dozens of kinds; every one is translated
-                _raise_stage_error(stage, report, exc)
+                raise_end(stage, report, exc)
             said = read_report(report)
             self._require_sound(lock_hashes((self.root / LOCK).read_bytes()).get(stage, {}))
         seconds = time.perf_counter() - started
@@ -294,21 +292,3 @@ def _digests(root: Path, targets: Sequence[str]) -> dict[str, str]:
     for pointer in (target for target in targets if target.endswith(".dvc")):
         found |= {out["path"]: out["md5"] for out in yaml.safe_load((root / pointer).read_bytes())["outs"]}
     return found
-
-
-def _raise_stage_error(stage: str, report: Path, exc: Exception) -> None:
-    """Raise what the stage said of its own end; what it did not say is DVC's or a crash."""
-    said = read_report(report)
-    kind = getattr(errors, str(said.get("error", "")), None)
-    if isinstance(kind, type) and issubclass(kind, GreenlightError):
-        raise kind(said["what"], where=said["where"] or f"stage {stage}", todo=said["todo"]) from exc
-    if "StageCmdFailedError" in {type(e).__name__ for e in (exc, exc.__cause__, exc.__context__)}:
-        detail = said.get("crash") or str(exc.__cause__ or exc)
-        free = shutil.disk_usage(Path.cwd()).free
-        full = f"free space, the disk has {free / 1e6:.0f} MB left; " if free < NEARLY_FULL else ""
-        raise StageFailed(
-            f"the stage ended without its answer: {detail}",
-            where=f"stage {stage}",
-            todo=f"{full}read its lines above; rerunning is safe",
-        ) from exc
-    raise exc

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenlight.cli import compare, complete, fsck, recover
+from greenlight.cli import compare, complete, fsck, provenance, recover
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
@@ -203,67 +203,8 @@ def show_run(run: RunName, as_json: Json = False) -> None:
 
 app.command(rich_help_panel="Look")(compare.reproduce)
 app.command(rich_help_panel="Look")(compare.diff)
-
-
-@app.command(rich_help_panel="Look")
-def verify(
-    version: Annotated[
-        str, typer.Argument(help="The version, such as v2.", autocompletion=complete.versions, show_default=False)
-    ],
-    as_json: Json = False,
-) -> None:
-    """Verify a version's signature: its model, its data hashes, its verdict, its bento.
-
-    Names the key that signed, whether it is trusted, and every file that is not as it was signed (exit status 1).
-    Needs neither the run's folder nor the bento; `docs/provenance.md` says what is signed and how to do it by hand.
-
-    ```sh
-    greenlight verify v1
-    greenlight verify v1 --json | jq '.findings[] | select(.passed | not)'
-    ```
-    """
-    from greenlight.cli.views import verify_views
-    from greenlight.operations import provenance
-    from greenlight.wiring import open_project
-
-    with answer_only():
-        found = provenance.verify(open_project(), version)
-    if as_json:
-        emit(found.to_json())
-    else:
-        for part in verify_views(found.to_json()):
-            show(part)
-    raise typer.Exit(found.exit_code)
-
-
-@app.command(rich_help_panel="Serve")
-def sign(
-    version: Annotated[
-        str, typer.Argument(help="The version, such as v2.", autocompletion=complete.versions, show_default=False)
-    ],
-    as_json: Json = False,
-) -> None:
-    """Sign a version with the present key: one from before signing, or one whose key is no longer trusted.
-
-    A retrain signs what it registers; this is for after a change of keys. Refuses a version that is not what was signed
-    before. Its bento is built again, with the new signature, by the next release.
-
-    ```sh
-    greenlight sign v1
-    ```
-    """
-    from greenlight.cli.views import verify_views
-    from greenlight.operations import provenance
-    from greenlight.wiring import open_project
-
-    with answer_only():
-        found = provenance.sign_again(open_project(), version)
-    if as_json:
-        emit(found.to_json())
-    else:
-        for part in verify_views(found.to_json()):
-            show(part)
-    raise typer.Exit(found.exit_code)
+app.command(rich_help_panel="Look")(provenance.verify)
+app.command(rich_help_panel="Serve")(provenance.sign)
 
 
 @app.command(rich_help_panel="Serve")

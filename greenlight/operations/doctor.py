@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import device, dvc, edge, machine, prefect, processes
+from greenlight.adapters import device, dvc, edge, machine, prefect, processes, scratch
 from greenlight.adapters.git import Repository
 from greenlight.config import Params, Settings, require_repository
 from greenlight.operations import backup_checks, clock, stack
@@ -175,11 +175,11 @@ def _disk(settings: Settings) -> Check:
 
 def _leftovers(settings: Settings) -> Check:
     runs = _folders(settings.home / "runs")
-    broken = _folders(settings.home / "tmp")
+    broken = [path.name for path in _folders(settings.home / "tmp") if scratch.is_dead(path)]
     found = f"{len(runs)} run folders"
     if broken:
-        what = f"{found}, and {len(broken)} left by commands that broke off: {some([p.name for p in broken])}"
-        return Check("work folders", "warn", what, f"if nothing runs now: rm -r {settings.home / 'tmp'}")
+        what = f"{found}, and {len(broken)} left by commands that were killed: {some(broken)}"
+        return Check("work folders", "warn", what, "nothing: the next retrain or greenlight up removes them")
     return Check("work folders", "ok", found)
 
 

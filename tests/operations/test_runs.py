@@ -12,8 +12,10 @@ import pytest
 import retrain_kit as kit
 from retrain_kit import Recorded
 
+from greenlight.adapters import scratch
 from greenlight.errors import NotFound
-from greenlight.operations import clock, doctor, gc_plan
+from greenlight.operations import clock, doctor, gc_plan, leftovers
+from greenlight.operations.checks import Check
 from greenlight.operations.gc_plan import Wish
 from greenlight.operations.plan import plan
 from greenlight.operations.runs import find_run, get_run, list_runs
@@ -157,3 +159,18 @@ def test_a_clock_that_jumps_is_told_and_changes_neither_order_nor_what_gc_keeps(
     assert f"{told}; {clock.TODO}" in plan(project).warnings
     (check,) = [check for check in doctor.examine(project.settings).checks if check.name == "clock"]
     assert (check.state, check.found) == ("warn", told)
+
+
+def test_doctor_counts_what_the_dead_left_and_not_what_the_living_use(project: Project) -> None:
+    with scratch.work(project.settings.home, "mine"):
+        assert folders(project).state == "ok"
+        dead = project.settings.home / "tmp" / f"clone.p{2**22 + 1}-1-abcdef"
+        dead.mkdir()
+        assert (folders(project).state, dead.name in folders(project).found) == ("warn", True)
+        assert leftovers.sweep(project)[0] == dead.name
+        assert folders(project).state == "ok"
+
+
+def folders(project: Project) -> Check:
+    """What `greenlight doctor` says of work folders."""
+    return next(check for check in doctor.examine(project.settings).checks if check.name == "work folders")
