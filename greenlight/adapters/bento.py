@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from greenlight.adapters import scratch
-from greenlight.errors import BentoError
+from greenlight.errors import BentoError, disk_fault
 
 MODEL = Path("data/model")
 DATA = Path("data")
@@ -144,6 +144,11 @@ def _run_build(workspace: Path, name: str, version: str, labels: dict[str, str],
     except subprocess.TimeoutExpired as exc:
         raise BentoError(f"building took more than {BUILD_TIMEOUT_S} s", where=str(workspace)) from exc
     if done.returncode:
+        full = disk_fault(OSError(done.stderr))
+        if full:
+            raise BentoError(
+                f"the bento {name}:{version} could not be built: {full.what}", where=str(here), todo=full.todo
+            )
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise BentoError(f"the bento {name}:{version} could not be built:\n{last}", where=str(workspace))
     return Path(json.loads(done.stdout.strip().splitlines()[-1])["bento"])

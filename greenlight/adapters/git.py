@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -9,11 +10,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from greenlight.errors import GitError, UsageError
+from greenlight.errors import GitError, UsageError, disk_fault
 
 SAID_LINES = 3
 SSH = "ssh -o BatchMode=yes -o ConnectTimeout=5"
 LOCK_WAIT_S = 3.0  # another git holds a lock for milliseconds; one that was killed holds it for ever
+FULL = "Out of diskspace"  # Git's own words for it where it writes its index
 LOCKED = re.compile(rb"Unable to create '([^']+\.lock)': File exists")
 
 
@@ -68,7 +70,13 @@ class Repository:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"status {done.returncode}"]
             # On a full disk it has a line for every file; the last one says what it was.
             said = said if len(said) <= SAID_LINES else ["...", *said[-SAID_LINES:]]
-            raise GitError(f"git {args[0]} failed: " + "\n".join(said), where=str(self.root))
+            words = done.stderr.decode("utf-8", "replace").replace(FULL, os.strerror(errno.ENOSPC))
+            full = disk_fault(OSError(words))
+            raise GitError(
+                f"git {args[0]} failed: {f'{full.what}: ' if full else ''}" + "\n".join(said),
+                where=str(self.root),
+                todo=full.todo if full else "",
+            )
         return done.stdout
 
     def require(self) -> None:

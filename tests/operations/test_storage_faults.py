@@ -43,6 +43,39 @@ params.write_text(params.read_text().replace("as_of: next", "as_of: 2013-08"))
 from greenlight.stages.__main__ import main
 print("STATUS", main(["snapshot"]))
 """
+BUILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import serving_kit as kit
+from greenlight.adapters import bento
+from greenlight.errors import BentoError
+home, elsewhere = Path(sys.argv[1]), Path(sys.argv[1]).parent / "elsewhere"
+elsewhere.mkdir()
+work = kit.workspace(elsewhere, kit.small_model())
+sealed = kit.sealed(work, elsewhere)
+try:
+    bento.build(work, name="flight_delay", version="v1", labels={}, home=home, sealed=sealed)
+except BentoError as exc:
+    print("SAID", exc)
+print("LEFT", [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()])
+"""
+CLONE = """
+import subprocess, sys
+from pathlib import Path
+from greenlight.adapters.git import Repository
+from greenlight.errors import GitError
+root = Path(sys.argv[1]).parent / "repo"
+root.mkdir()
+repository = Repository(root)
+(root / "table.bin").write_bytes(bytes(range(256)) * 4096)
+for args in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+    repository.run(*args)
+try:
+    repository.clone(Path(sys.argv[1]) / "clone", repository.head())
+except GitError as exc:
+    print("SAID", exc)
+"""
 READ_ONLY = """
 import sys
 from pathlib import Path
@@ -97,3 +130,24 @@ def test_a_disk_that_fills_up_in_a_stage_is_one_message(tmp_path: Path) -> None:
     assert "what: the disk is full" in done.stderr
     assert "todo: free space (df -h), then run again" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("room", ["40k", "400k"])
+def test_a_disk_that_fills_up_while_a_bento_is_built_is_one_message_and_leaves_nothing(
+    tmp_path: Path, room: str
+) -> None:
+    code = str(Path(__file__).parents[1])
+    done = under(f'mount -t tmpfs -o size={room} tmpfs "$0"', tmp_path / "small", BUILD, code)
+
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("SAID")] or [done.stderr]
+    assert "the bento flight_delay:v1 could not be built: the disk is full (" in said
+    assert said.endswith("Next: free space (df -h), then run again")
+    assert "LEFT []" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_disk_that_fills_up_while_a_folder_is_laid_out_is_said_to_be_full(tmp_path: Path) -> None:
+    done = under('mount -t tmpfs -o size=400k tmpfs "$0"', tmp_path / "small", CLONE)
+
+    assert "SAID git checkout failed: the disk is full: " in done.stdout, done.stderr
+    assert "Next: free space (df -h), then run again" in done.stdout
