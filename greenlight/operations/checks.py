@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from greenlight.config import Settings
-from greenlight.errors import GreenlightError
+from greenlight.errors import STORAGE, GreenlightError, storage
 
 State = Literal["ok", "warn", "fail"]
 SHOWN = 5
@@ -36,12 +36,20 @@ class Check:
 def looked(
     name: str, look: Callable[[Settings], Check | Iterator[Check]], settings: Settings, otherwise: State = "fail"
 ) -> Iterator[Check]:
-    """Look; what raises one of our errors counts as `otherwise`."""
+    """Look; what raises one of our errors, or meets a disk that fails, counts as `otherwise`."""
     try:
         found = look(settings)
         yield from (found,) if isinstance(found, Check) else found
     except GreenlightError as exc:
-        yield Check(name, otherwise, f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
+        yield _failed(name, otherwise, exc)
+    except OSError as exc:
+        if exc.errno not in STORAGE:
+            raise
+        yield _failed(name, otherwise, storage(exc))
+
+
+def _failed(name: str, state: State, exc: GreenlightError) -> Check:
+    return Check(name, state, f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.todo)
 
 
 def some(names: list[str]) -> str:

@@ -76,6 +76,14 @@ try:
 except GitError as exc:
     print("SAID", exc)
 """
+LOOK = """
+import sys
+from pathlib import Path
+from greenlight.config import Settings
+from greenlight.operations.checks import looked
+(check,) = looked("home", lambda _: (Path(sys.argv[1]) / "run").mkdir(), Settings(root=Path(sys.argv[1])))
+print(check.state, check.name, check.found, check.todo)
+"""
 READ_ONLY = """
 import sys
 from pathlib import Path
@@ -151,3 +159,10 @@ def test_a_disk_that_fills_up_while_a_folder_is_laid_out_is_said_to_be_full(tmp_
 
     assert "SAID git checkout failed: the disk is full: " in done.stdout, done.stderr
     assert "Next: free space (df -h), then run again" in done.stdout
+
+
+def test_a_look_of_doctor_that_meets_a_read_only_disk_has_failed_and_says_so(tmp_path: Path) -> None:
+    done = under('mount -t tmpfs -o ro tmpfs "$0"', tmp_path / "ro", LOOK)
+
+    assert "fail home the file system is read-only" in done.stdout, done.stderr
+    assert "mount it for writing" in done.stdout
