@@ -9,7 +9,33 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from greenlight.core.contract import Contract, Expectation
+from greenlight.core.batches import Batches
+from greenlight.core.contract import MONTHS, Contract, Expectation
+
+
+def tables(contract: Contract, raw: Mapping[tuple[str, str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Everything that the contract looks at, files aside.
+
+    Parameters
+    ----------
+    contract : Contract
+        What must hold.
+    raw : mapping
+        Frames by table and period; the period of a register is empty.
+    """
+    periods = sorted({period for _, period in raw if period})
+    registers = {table: frame for (table, period), frame in raw.items() if not period}
+    batches = Batches(contract)
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for period in periods:
+        own = {t: f.with_columns(period=pl.lit(period)) for (t, p), f in raw.items() if p == period}
+        derived = contract.derive({**registers, **own}, [period])
+        batches.add(period, own, derived)
+        for name in derived.keys() - registers.keys():
+            parts.setdefault(name, []).append(derived[name])
+    found = {name: pl.concat(frames, how="vertical_relaxed") for name, frames in parts.items()}
+    found[MONTHS] = batches.measures(contract.compare(found[MONTHS]))
+    return contract.derive(registers, []) | found | batches.tables([table.name for table in contract.tables])
 
 
 def broken(contract: Contract, tables: Mapping[str, pl.DataFrame]) -> list[str]:

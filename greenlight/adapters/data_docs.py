@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenlight.core.batches import COPIES, CORRECTIONS, FRESHNESS, NULLS
 from greenlight.core.contract import COLUMNS, FILES, show
 from greenlight.core.contract_report import ContractReport, Failure, cell, headline
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render import RenderedDocumentContent
+    from jinja2 import Environment
 
     from greenlight.adapters.expectations import Checked
 
@@ -29,7 +31,11 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 PURPOSE = {
     FILES: "Every file of the snapshot: is it there, can it be read, does it hold rows",
     COLUMNS: "Every column of every file: is it there, and of the declared type",
-    "months": "One row of figures per month: volumes, shares, coverage, units",
+    "months": "One row of figures per month: volumes, shares, coverage, units, distances from the earlier months",
+    NULLS: "One row per month and column: the share of nulls, against the highest of the earlier months",
+    COPIES: "One row per month and table: the share of its rows that stand in an earlier month, but for the date",
+    FRESHNESS: "One row per month and table: days from the newest row to the month's end",
+    CORRECTIONS: "One row per month and table that the champion's run had too: rows that are different now",
 }
 
 
@@ -66,7 +72,7 @@ def render(checked: Checked) -> dict[str, str]:
     from great_expectations.render.view import DefaultJinjaPageView
 
     report = checked.report
-    tables = [_summary(report, table) for table in dict.fromkeys(outcome.table for outcome in report.outcomes)]
+    tables = summaries(report)
     common = {
         "report": report,
         "headline": headline(report),
@@ -83,18 +89,27 @@ def render(checked: Checked) -> dict[str, str]:
     return pages
 
 
-def _index(common: Mapping[str, Any], report: ContractReport) -> str:
+def environment() -> Environment:
+    """The templates of our own pages: everything escaped, nothing undefined."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("data_docs_index.html.j2")
-    return page.render(**common, current="index.html", title=report.contract, measures=_measures(report))
+
+
+def summaries(report: ContractReport) -> list[Summary]:
+    """How the expectations of each table ended, in the order of declaration."""
+    return [_summary(report, table) for table in dict.fromkeys(outcome.table for outcome in report.outcomes)]
+
+
+def _index(common: Mapping[str, Any], report: ContractReport) -> str:
+    page = environment().get_template("data_docs_index.html.j2")
+    return page.render(**common, current="index.html", title=report.contract, measures=measures_of(report))
 
 
 def _table_page(view: Any, document: RenderedDocumentContent, summary: Summary, common: Mapping[str, Any]) -> str:
@@ -164,7 +179,7 @@ def _summary(report: ContractReport, table: str) -> Summary:
     )
 
 
-def _measures(report: ContractReport) -> list[Measure]:
+def measures_of(report: ContractReport) -> list[Measure]:
     """The months' figures that have a limit, then those without."""
     limits = {o.columns[0]: o.limit for o in report.outcomes if o.table == "months" and o.severity == "stop"}
     states = {(f.columns[0], f.period): "warned" for f in _of(report.warnings, "months")}

@@ -1,33 +1,37 @@
 """Great Expectations as the engine of a contract: declaration in, report and pages out.
 
-Nothing outside this file, ``expectation_suite.py`` and ``data_docs.py`` knows the engine, so another one can take its
-place. Its import costs seconds and its checks tenths of a second, hence the imports inside the functions. Everything
-runs in memory, on pandas frames that hold only the columns looked at; usage tracking and progress bars are off.
+Nothing outside this file, ``expectation_engines.py``, ``expectation_suite.py`` and ``data_docs.py`` knows the engine, so
+another one can take its place. Its import costs seconds and its checks tenths of a second, hence the imports inside the
+functions. Usage tracking and progress bars are off.
 
-Each expectation is asked once for all rows; only those that fail are asked again for each period, which says where.
+The snapshot is read once, a period at a time, and no more than a period is held. The engine is asked each expectation
+once, for all rows; where one does not hold, plain Polars says in which period and which rows (``core/conformity.py``).
 """
 
 from __future__ import annotations
 
-import gc
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from greenlight.adapters import expectation_suite
-from greenlight.core.contract import COLUMNS, FILES, Contract, Expectation, show
-from greenlight.core.contract_report import MAX_EXAMPLES, ContractReport, Failure, Outcome, Scalar
-from greenlight.core.snapshot import SnapshotFile, column_facts, file_facts, gather
+from greenlight.adapters.expectation_engines import Choice, Engine, TableRows
+from greenlight.core import conformity
+from greenlight.core.batches import Batches
+from greenlight.core.contract import COLUMNS, FILES, MONTHS, Contract, Expectation
+from greenlight.core.contract_evidence import Evidence, evidence
+from greenlight.core.contract_report import ContractReport, Failure, Outcome
+from greenlight.core.failures import failure_of, scalar
+from greenlight.core.snapshot import SnapshotFile, column_facts, file_facts, gather, sound
 from greenlight.errors import AdapterError
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 
 PERIOD = "period"
+Known = Callable[[str, str], pl.DataFrame | None]
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,23 @@ class Checked:
         The answer.
     results : Mapping[str, ExpectationSuiteValidationResult]
         The engine's own results per table, for ``data_docs``.
+    evidence : Mapping[str, tuple[Evidence, ...]]
+        What pictures of a broken expectation show, by its name.
     """
 
     report: ContractReport
     results: Mapping[str, ExpectationSuiteValidationResult]
+    evidence: Mapping[str, tuple[Evidence, ...]]
 
 
-def check(contract: Contract, files: Sequence[SnapshotFile], periods: Sequence[str]) -> Checked:
+def check(
+    contract: Contract,
+    files: Iterable[SnapshotFile],
+    periods: Sequence[str],
+    *,
+    known: Known | None = None,
+    engine: Choice = "auto",
+) -> Checked:
     """Check a snapshot against its contract.
 
     Files that are missing, unreadable, empty or of another shape are reported, and what needs them is skipped.
@@ -55,157 +69,218 @@ def check(contract: Contract, files: Sequence[SnapshotFile], periods: Sequence[s
     ----------
     contract : Contract
         What must hold.
-    files : Sequence[SnapshotFile]
-        Every file that the run needs, read or not.
+    files : Iterable[SnapshotFile]
+        Every file that the run needs, read or not. An iterator must give the registers first, then period by period;
+        it is read as the check goes on, so that no more than a period is held.
     periods : Sequence[str]
         Periods of the run, oldest first.
+    known : callable, optional
+        Content of a table and period as the champion's run had it; None where it had none.
+    engine : Choice
+        For comparison; by itself the number of rows decides.
 
     Raises
     ------
     AdapterError
         The engine could not evaluate an expectation, which is a mistake in the contract, not in the data.
     """
-    engine = _Engine(contract, {(file.table, file.period): file.path for file in files})
-    engine.check(FILES, file_facts(files))
-    engine.check(COLUMNS, column_facts(contract, files))
-    tables = contract.derive(gather(contract, files, {failure.file for failure in engine.failures}), periods)
-    for name, frame in tables.items():
-        engine.check(name, frame)
-    measures = tables.get("months", pl.DataFrame())
-    return Checked(engine.report(periods, measures), engine.results)
+    if isinstance(files, Sequence):
+        files = sorted(files, key=lambda file: file.period)
+    with Engine(engine) as opened:
+        snapshot = _Snapshot(contract, opened, known)
+        for period, batch in groupby(files, key=lambda file: file.period):
+            snapshot.take(period, list(batch))
+        return snapshot.judge(periods)
 
 
 @dataclass
-class _Engine:
-    """One check of one snapshot: collects outcomes and failures table by table."""
+class _Snapshot:
+    """One snapshot under examination."""
 
     contract: Contract
+    engine: Engine
+    known: Known | None
+    facts: list[SnapshotFile] = field(default_factory=list)  # without their rows
+    columns: list[pl.DataFrame] = field(default_factory=list)
+    registers: dict[str, pl.DataFrame] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    rows: dict[str, TableRows] = field(default_factory=dict)
+    months: list[pl.DataFrame] = field(default_factory=list)
+    taken: int = 0  # periods
+
+    def __post_init__(self) -> None:
+        self.batches = Batches(self.contract)
+
+    def take(self, period: str, files: Sequence[SnapshotFile]) -> None:
+        """Look at the files of one period, or at the registers."""
+        facts = column_facts(self.contract, files)
+        self.columns.append(facts)
+        bad = {file.path for file in files if not sound(file, facts)}
+        self.broken |= {file.table for file in files if file.path in bad}
+        self.facts += [file.without_rows() for file in files]
+        raw = gather(self.contract, files, bad)
+        if not period:
+            self.registers = raw
+        else:
+            self.taken += 1
+            self._derive(period, raw)
+
+    def judge(self, periods: Sequence[str]) -> Checked:
+        """Ask the engine, and find out where what does not hold is."""
+        self._register_rows()
+        months = self._months()
+        for name, frame in self._small_tables(months).items():
+            for part in _split(frame):
+                self._add(name, part)
+        judged = _Judgement(self.contract, self.engine, {(f.table, f.period): f.path for f in self.facts})
+        for name in dict.fromkeys(expectation.table for expectation in self.contract.every):
+            if name in self.rows and name not in self.broken:
+                judged.check(self.rows[name], self.batches.counts)
+        return judged.checked(periods, months)
+
+    def _derive(self, period: str, raw: dict[str, pl.DataFrame]) -> None:
+        derived = self.contract.derive({**self.registers, **raw}, [period])
+        months = derived.pop(MONTHS, None)
+        if months is not None:
+            self.months.append(months)
+        self.batches.add(period, raw, derived)
+        for name, frame in raw.items():
+            before = self.known(name, period) if self.known else None
+            table = self.contract.table(name)
+            if before is not None and table is not None and set(table.columns) <= set(before.columns):
+                self.batches.correct(period, table, before.select(table.columns), frame.select(table.columns))
+        for name, frame in derived.items():
+            if name not in self.registers:
+                self._add(name, frame)
+
+    def _register_rows(self) -> None:
+        for name, frame in self.contract.derive(self.registers, []).items():
+            if name in self.registers:
+                self._add(name, frame)
+
+    def _months(self) -> pl.DataFrame:
+        """The figures of all periods; nothing where a table that they are made from is broken."""
+        if len(self.months) < self.taken or not self.months:
+            return pl.DataFrame()
+        together = pl.concat(self.months, how="vertical_relaxed")
+        return self.batches.measures(self.contract.compare(together))
+
+    def _small_tables(self, months: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        sound_tables = [table.name for table in self.contract.tables if table.name not in self.broken]
+        return {
+            FILES: file_facts(self.facts),
+            COLUMNS: pl.concat(self.columns) if self.columns else column_facts(self.contract, []),
+            **({MONTHS: months} if months.height else {}),
+            **self.batches.tables(sound_tables),
+        }
+
+    def _add(self, name: str, frame: pl.DataFrame) -> None:
+        declared = self.contract.of(name)
+        if declared and name not in self.broken:
+            if name not in self.rows:
+                self.rows[name] = self.engine.table(name, declared)
+            self.rows[name].add(frame.select(_wanted(self.contract, name, declared, frame)))
+
+
+@dataclass
+class _Judgement:
+    """Collects outcomes and failures table by table."""
+
+    contract: Contract
+    engine: Engine
     paths: Mapping[tuple[str, str], str]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     results: dict[str, ExpectationSuiteValidationResult] = field(default_factory=dict)
-    _rows: Any = None  # the engine's batch definition; one for all tables, since each new one is saved anew
+    evidence: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
 
-    def check(self, table: str, frame: pl.DataFrame) -> None:
-        """Ask every expectation of `table`; those that fail once more for each period."""
-        declared = self.contract.of(table)
-        if not declared:
-            return
-        result = self.results[table] = self._validate(table, frame, declared, "BASIC")
+    def check(self, rows: TableRows, counts: Any) -> None:
+        """Ask every expectation of a table; those that do not hold are looked for in each part."""
+        result = self.results[rows.name] = self.engine.validate(rows)
         broken = []
-        for expectation, found in _pair(declared, result):
-            counts = found.result or {}
-            self.outcomes[expectation.name] = _outcome(
-                expectation,
-                "held" if found.success else "broken",
-                rows=frame.height,
-                unexpected=int(counts.get("unexpected_count", 0 if found.success else 1)),
-            )
+        for expectation, found in _pair(rows.expectations, result):
+            counted = (found.result or {}).get("unexpected_count")  # none of an empty table, and of a row count
+            bad = int(not found.success) if counted is None else int(counted)
+            state = "held" if found.success else "broken"
+            self.outcomes[expectation.name] = _outcome(expectation, state, rows=rows.height, unexpected=bad)
             if not found.success:
                 broken.append(expectation)
-        if broken:
-            self.failures += sorted(self._locate(table, frame, broken), key=lambda f: (self._rank(f), f.period))
+        if not broken:
+            return
+        located = _evaluating(lambda: list(self._locate(rows, broken)), broken)
+        self.failures += sorted(located, key=lambda f: (self._rank(f), f.period, f.file))
+        for expectation in broken:
+            own = [failure for failure in located if failure.expectation == expectation.name]
+            self.evidence[expectation.name] = evidence(expectation, own, rows.parts, counts)
 
-    def report(self, periods: Sequence[str], measures: pl.DataFrame) -> ContractReport:
+    def checked(self, periods: Sequence[str], measures: pl.DataFrame) -> Checked:
         """Everything collected, in the order of declaration."""
-        every = self.contract.every
-        return ContractReport(
+        report = ContractReport(
             contract=self.contract.name,
             periods=tuple(periods),
-            outcomes=tuple(self.outcomes.get(e.name) or _outcome(e, "skipped") for e in every),
+            outcomes=tuple(self.outcomes.get(e.name) or _outcome(e, "skipped") for e in self.contract.every),
             failures=tuple(f for f in self.failures if f.severity == "stop"),
             warnings=tuple(f for f in self.failures if f.severity == "warn"),
-            measures=tuple({key: _scalar(value) for key, value in row.items()} for row in measures.to_dicts()),
+            measures=tuple({key: scalar(value) for key, value in row.items()} for row in measures.to_dicts()),
         )
+        return Checked(report, self.results, self.evidence)
 
     def _rank(self, failure: Failure) -> int:
         return [expectation.name for expectation in self.contract.every].index(failure.expectation)
 
-    def _locate(self, table: str, frame: pl.DataFrame, broken: Sequence[Expectation]) -> Iterator[Failure]:
+    def _locate(self, rows: TableRows, broken: Sequence[Expectation]) -> Iterator[Failure]:
         """The failures of `broken`, one for each period (for each file, where rows are files) that shows it."""
-        by = next((column for column in ("file", PERIOD) if column in frame.columns), "")
-        located: set[str] = set()
-        for part in frame.partition_by(by, maintain_order=True) if by else []:
-            result = self._validate(table, part, broken, "SUMMARY")
-            for expectation, found in _pair(broken, result):
-                if not found.success:
-                    located.add(expectation.name)
-                    yield self._failure(expectation, found, part, str(part.item(0, PERIOD)))
-        # what no period shows by itself (rows that are alike across two files), and tables without periods
-        left = [expectation for expectation in broken if expectation.name not in located]
-        if left:
-            for expectation, found in _pair(left, self._validate(table, frame, left, "SUMMARY")):
-                yield self._failure(expectation, found, frame, "")
+        left = {expectation.name: expectation for expectation in broken}
+        for part in rows.parts():
+            for expectation, count in zip(broken, conformity.count(part, broken), strict=True):
+                if not count.holds(expectation.share):
+                    left.pop(expectation.name, None)
+                    yield failure_of(self.contract, self.paths, expectation, part, count)
+        # what no period shows by itself: rows that are alike across two files, or a share of all rows together
+        for expectation in left.values():
+            yield self._whole(rows, expectation)
+        for expectation in broken:
+            if expectation.rule == "unique":
+                whole, _ = conformity.alike(rows.parts(), expectation)
+                self.outcomes[expectation.name] = _outcome(
+                    expectation, "broken", rows=rows.height, unexpected=whole.unexpected
+                )
 
-    def _failure(
-        self, expectation: Expectation, found: ExpectationValidationResult, part: pl.DataFrame, period: str
-    ) -> Failure:
-        counts = found.result or {}
-        unexpected = int(counts.get("unexpected_count", 1))
-        total = int(counts.get("element_count", 1))
-        examples = part[list(counts.get("partial_unexpected_index_list") or [])[:MAX_EXAMPLES]]
-        path = self.paths.get((expectation.about or expectation.table, period), "")
-        if "file" in part.columns:
-            path = str(part.item(0, "file"))
-        # what is wrong with a file, or in a table of one row, `observed` says already
-        said = total == 1 or "file" in part.columns
-        rows = [] if said else examples.select(self._shown(expectation)).to_dicts()
-        return Failure(
-            expectation=expectation.name,
-            table=expectation.table,
-            columns=expectation.columns,
-            period=period,
-            file=path,
-            observed=_observed(expectation, counts, part, unexpected),
-            limit=expectation.limit,
-            unexpected=unexpected,
-            rows=total,
-            share=round(unexpected / total, 6) if total else 0.0,
-            examples=tuple({key: _scalar(value) for key, value in row.items()} for row in rows),
-            reason=expectation.reason,
-            severity=expectation.severity,
-        )
-
-    def _shown(self, expectation: Expectation) -> list[str]:
-        """Columns of an example row: what names it, then what was looked at."""
-        keys = next((table.key for table in self.contract.tables if table.name == expectation.table), (PERIOD,))
-        return list(dict.fromkeys((*keys, *expectation.columns)))
-
-    def _validate(
-        self, table: str, frame: pl.DataFrame, expectations: Sequence[Expectation], detail: str
-    ) -> ExpectationSuiteValidationResult:
-        """Run the engine; `detail` is its result format."""
-        if self._rows is None:
-            context = _import_engine().get_context(mode="ephemeral")
-            context.enable_analytics(enable=False)
-            context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-            logging.getLogger("great_expectations").setLevel(logging.ERROR)
-            asset = context.data_sources.add_pandas("snapshot").add_dataframe_asset("table")
-            self._rows = asset.add_batch_definition_whole_dataframe("rows")
-        batch = self._rows.get_batch({"dataframe": expectation_suite.to_pandas(frame, expectations)})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result: ExpectationSuiteValidationResult = batch.validate(
-                expectation_suite.build(table, expectations),
-                result_format={"result_format": detail, "partial_unexpected_count": MAX_EXAMPLES},
-            )
-        return result
+    def _whole(self, rows: TableRows, expectation: Expectation) -> Failure:
+        if expectation.rule == "unique":
+            count, masks = conformity.alike(rows.parts(), expectation)
+            bad = [part.filter(mask).head(5) for part, mask in zip(rows.parts(), masks, strict=True)]
+        else:
+            counts = [conformity.count(part, [expectation])[0] for part in rows.parts()]
+            count = sum(counts, start=conformity.Count(0, 0, 0))
+            bad = [part.filter(conformity.unexpected(expectation)).head(5) for part in rows.parts()]
+        examples = pl.concat(bad, how="vertical_relaxed").drop(PERIOD, strict=False)
+        return failure_of(self.contract, self.paths, expectation, examples, count, known_bad=True)
 
 
-def _import_engine() -> Any:
-    """Import the engine with the garbage collector at rest: a fifth of the import is looking for garbage in vain."""
-    collecting = gc.isenabled()
-    gc.disable()
+def _split(frame: pl.DataFrame) -> list[pl.DataFrame]:
+    """A small table by what its failures are told apart by: the file, or the period."""
+    by = next((column for column in ("file", PERIOD) if column in frame.columns), "")
+    return frame.partition_by(by, maintain_order=True) if by and frame.height else [frame]
+
+
+def _wanted(contract: Contract, name: str, declared: Sequence[Expectation], frame: pl.DataFrame) -> list[str]:
+    """Columns that are looked at or shown; of a table that is no file's, all."""
+    table = contract.table(name)
+    if table is None:
+        return frame.columns
+    looked = [column for expectation in declared for column in expectation.columns]
+    return [column for column in frame.columns if column in {*looked, *table.key, PERIOD}]
+
+
+def _evaluating(work: Callable[[], list[Failure]], broken: Sequence[Expectation]) -> list[Failure]:
     try:
-        import great_expectations as gx
-        import great_expectations.expectations
-        import great_expectations.render.renderer
-        import great_expectations.render.view
-    finally:
-        gc.freeze()  # modules stay; later collections need not walk them again
-        if collecting:
-            gc.enable()
-    return gx
+        return work()
+    except pl.exceptions.PolarsError as exc:
+        names = ", ".join(repr(expectation.name) for expectation in broken)
+        raise AdapterError(
+            f"Polars could not evaluate one of {names}: {exc}", where="the dataset's contract.py", todo="correct it"
+        ) from exc
 
 
 def _pair(
@@ -230,26 +305,6 @@ def _raised(info: Mapping[str, Any]) -> str:
     return next((str(entry.get("exception_message")) for entry in entries if entry.get("raised_exception")), "")
 
 
-def _observed(expectation: Expectation, counts: Mapping[str, Any], part: pl.DataFrame, unexpected: int) -> str:
-    """What was seen, in words."""
-    if expectation.rule == "rows":
-        return f"{show(counts['observed_value'])} rows"
-    if expectation.rule == "not_null":
-        return f"{show(unexpected)} null{'s' if unexpected != 1 else ''}"
-    if expectation.rule == "unique":
-        return f"{show(unexpected)} rows are alike"
-    if expectation.rule == "between":
-        values = part.get_column(expectation.columns[0])
-        low, high = show(values.min()), show(values.max())
-        rows = " rows" if expectation.table == FILES else ""
-        return f"{low if low == high else f'{low} to {high}'}{rows}"
-    if expectation.table == COLUMNS:
-        broken = part.filter(~pl.col("state").is_in(expectation.values))
-        return "; ".join(f"{column} {state}" for column, state in broken.select("column", "state").rows())
-    seen = list(dict.fromkeys(str(value) for value in counts.get("partial_unexpected_list", [])))
-    return ", ".join(seen[:MAX_EXAMPLES])
-
-
 def _outcome(expectation: Expectation, state: Any, *, rows: int = 0, unexpected: int = 0) -> Outcome:
     return Outcome(
         name=expectation.name,
@@ -261,11 +316,6 @@ def _outcome(expectation: Expectation, state: Any, *, rows: int = 0, unexpected:
         state=state,
         rows=rows,
         unexpected=unexpected,
+        owner=expectation.owner,
     )
 
-
-def _scalar(value: Any) -> Scalar:
-    """A value that JSON holds exactly the same on every machine: floats to 9 significant digits, no NaN."""
-    if isinstance(value, float):
-        return None if value != value or abs(value) == float("inf") else float(f"{value:.9g}")
-    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -7,10 +7,12 @@ engine, a file or a clock, so a contract can be read, printed and compared witho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
+
+from greenlight.core.profiles import Profile
 
 Severity = Literal["stop", "warn"]
 Rule = Literal["between", "not_null", "one_of", "matches", "unique", "rows"]
@@ -18,9 +20,15 @@ Kind = Literal["integer", "number", "text", "instant"]
 Value = str | int | float
 
 Derive = Callable[[Mapping[str, pl.DataFrame], Sequence[str]], dict[str, pl.DataFrame]]
+Compare = Callable[[pl.DataFrame], pl.DataFrame]
 
 FILES = "files"  # one row per file of the snapshot: is it there, can it be read, how many rows
 COLUMNS = "columns"  # one row per file and column: is it there, is its type the declared one
+MONTHS = "months"  # one row of figures per period
+
+
+def _as_they_are(months: pl.DataFrame) -> pl.DataFrame:
+    return months
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,21 @@ class Table:
         Every column and its kind. ``integer`` takes any width, ``number`` also floats, ``instant`` is a datetime in
         UTC of any precision. Order does not matter; a column that is not named here is unexpected.
     key : tuple[str, ...]
-        Columns that name a row; shown in example rows.
+        Columns that name a row; shown in example rows, and what tells a row corrected from a row added.
     register : bool
         True for a table with one file for all periods.
+    month : tuple[str, ...]
+        Columns of a row's year and month; empty where the table has none.
+    instant : str
+        Column that says when a row happened; empty where the table has none.
     """
 
     name: str
     columns: Mapping[str, Kind]
     key: tuple[str, ...]
     register: bool = False
+    month: tuple[str, ...] = ()
+    instant: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,8 @@ class Expectation:
         Unit of the limits, for messages.
     about : str
         Table whose files to look into when it fails, if that is not `table` itself.
+    owner : str
+        Who answers for it: whom to ask when it fails.
     """
 
     table: str
@@ -88,6 +104,7 @@ class Expectation:
     share: float = 1.0
     unit: str = ""
     about: str = ""
+    owner: str = ""
 
     @property
     def name(self) -> str:
@@ -128,28 +145,42 @@ class Contract:
     ----------
     name : str
         Dataset and version, such as ``flight_delay/v1``.
+    owner : str
+        Who answers for the files themselves, and for every expectation that names nobody else.
     tables : tuple[Table, ...]
         What the snapshot's files must look like. Checked first: values of a broken file are not looked at.
     expectations : tuple[Expectation, ...]
         What must hold of the values.
     derive : Derive
         Turns the tables (those whose files are sound, with a column ``period`` unless they are registers) and the
-        list of periods into the tables that the expectations name. Leaves out what it lacks the inputs for.
+        list of periods into the tables that the expectations name, ``months`` with one row of figures per period among
+        them. Leaves out what it lacks the inputs for. Is asked for one period at a time.
+    compare : Compare
+        Adds to the figures of all periods, oldest first, what sets one against those before it.
+    profiles : tuple[Profile, ...]
+        Columns whose distribution is compared with that of the earlier periods.
     """
 
     name: str
     tables: tuple[Table, ...]
     expectations: tuple[Expectation, ...]
     derive: Derive
+    owner: str = ""
+    compare: Compare = _as_they_are
+    profiles: tuple[Profile, ...] = ()
 
     def of(self, table: str) -> tuple[Expectation, ...]:
         """The expectations of one table, in the order of declaration."""
-        return tuple(e for e in (*structure(), *self.expectations) if e.table == table)
+        return tuple(e for e in self.every if e.table == table)
 
     @property
     def every(self) -> tuple[Expectation, ...]:
-        """All expectations, those of the files first."""
-        return (*structure(), *self.expectations)
+        """All expectations, those of the files first, each with its owner."""
+        return tuple(e if e.owner else replace(e, owner=self.owner) for e in (*structure(), *self.expectations))
+
+    def table(self, name: str) -> Table | None:
+        """The table of that name; None for a derived one."""
+        return next((table for table in self.tables if table.name == name), None)
 
 
 def structure() -> tuple[Expectation, ...]:
@@ -176,10 +207,20 @@ def between(
     unit: str = "",
     severity: Severity = "stop",
     about: str = "",
+    share: float = 1.0,
 ) -> Expectation:
     """`column` lies between `minimum` and `maximum`, both inclusive; None is open."""
     return Expectation(
-        table, "between", (column,), why, severity, minimum=minimum, maximum=maximum, unit=unit, about=about
+        table,
+        "between",
+        (column,),
+        why,
+        severity,
+        minimum=minimum,
+        maximum=maximum,
+        unit=unit,
+        about=about,
+        share=share,
     )
 
 
@@ -210,6 +251,11 @@ def rows(
 ) -> Expectation:
     """The table has between `minimum` and `maximum` rows."""
     return Expectation(table, "rows", (), why, severity, minimum=minimum, maximum=maximum)
+
+
+def owned(owner: str, expectations: Sequence[Expectation]) -> tuple[Expectation, ...]:
+    """`expectations` with the one who answers for them; those that name somebody already keep him."""
+    return tuple(e if e.owner else replace(e, owner=owner) for e in expectations)
 
 
 def show(value: object) -> str:

@@ -38,6 +38,8 @@ class Outcome:
         Rows looked at.
     unexpected : int
         Rows that do not conform.
+    owner : str
+        Who answers for it; empty in records from before there were owners.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Outcome:
     state: State
     rows: int = 0
     unexpected: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Failure:
         Why it must hold.
     severity : Severity
         ``stop`` or ``warn``.
+    owner : str
+        Whom to ask; empty in records from before there were owners.
     """
 
     expectation: str
@@ -94,6 +99,7 @@ class Failure:
     examples: tuple[Mapping[str, Scalar], ...]
     reason: str
     severity: Severity
+    owner: str = ""
 
     @property
     def subject(self) -> str:
@@ -211,7 +217,7 @@ def report_text(report: ContractReport) -> str:
     lines = [headline(report)]
     for mark, found in (("x", report.failures), ("!", report.warnings)):
         for failure in found[:MAX_FAILURES]:
-            lines += [f"  {mark} {failure.sentence}", f"      why: {failure.reason}"]
+            lines += [f"  {mark} {failure.sentence}", f"      why: {failure.reason}{_ask(failure)}"]
             lines += [f"      {_row(row)}" for row in failure.examples]
             lines += _rest(failure, "      ")
         if len(found) > MAX_FAILURES:
@@ -235,7 +241,7 @@ def report_markdown(report: ContractReport) -> str:
 
 
 def _markdown_failure(failure: Failure) -> list[str]:
-    lines = [f"**{_escape(failure.sentence)}**", "", _escape(failure.reason), ""]
+    lines = [f"**{_escape(failure.sentence)}**", "", _escape(failure.reason + _ask(failure)), ""]
     if failure.examples:
         head = list(failure.examples[0])
         lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -248,6 +254,10 @@ def cell(value: Scalar) -> str:
     """A value of an example row: as it is in the file, cut at 40 characters."""
     text = "null" if value is None else str(value)
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
+
+
+def _ask(failure: Failure) -> str:
+    return f" (ask: {failure.owner})" if failure.owner else ""
 
 
 def _row(row: Mapping[str, Scalar]) -> str:

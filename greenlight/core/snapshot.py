@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from greenlight.core.contract import Contract, Kind, Table
 
+AS_DECLARED = "as declared"
 CALENDAR = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 12, 30, tzinfo=dt.UTC))  # a day's room for zones
 
 
@@ -33,6 +34,8 @@ class SnapshotFile:
         Its content; None when it could not be read.
     problem : str
         Why it could not be read; empty when it was.
+    rows : int or None
+        Number of rows, where they are not held any more.
     """
 
     path: str
@@ -40,6 +43,16 @@ class SnapshotFile:
     period: str
     frame: pl.DataFrame | None
     problem: str = ""
+    rows: int | None = None
+
+    def without_rows(self) -> SnapshotFile:
+        """The same file with the number of its rows instead of them."""
+        return replace(self, frame=None, rows=self.height)
+
+    @property
+    def height(self) -> int | None:
+        """Number of rows; None when it could not be read."""
+        return self.rows if self.frame is None else self.frame.height
 
 
 def file_facts(files: Sequence[SnapshotFile]) -> pl.DataFrame:
@@ -49,7 +62,7 @@ def file_facts(files: Sequence[SnapshotFile]) -> pl.DataFrame:
             "file": [file.path for file in files],
             "period": [file.period for file in files],
             "state": [file.problem or "readable" for file in files],
-            "rows": [None if file.frame is None else file.frame.height for file in files],
+            "rows": [file.height for file in files],
         },
         schema={"file": pl.String, "period": pl.String, "state": pl.String, "rows": pl.Int64},
     )
@@ -67,7 +80,21 @@ def column_facts(contract: Contract, files: Sequence[SnapshotFile]) -> pl.DataFr
         if file.frame is not None
         for column, state in _column_states(tables[file.table], file.frame)
     ]
-    return pl.DataFrame(rows, schema=["file", "period", "column", "state"], orient="row")
+    schema = dict.fromkeys(("file", "period", "column", "state"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def sound(file: SnapshotFile, columns: pl.DataFrame) -> bool:
+    """Whether the values of a file can be looked at: it has rows, and every column as declared.
+
+    Parameters
+    ----------
+    columns : pl.DataFrame
+        What ``column_facts`` says of it.
+    """
+    if not file.height:
+        return False
+    return bool((columns.filter(pl.col("file") == file.path).get_column("state") == AS_DECLARED).all())
 
 
 def gather(contract: Contract, files: Sequence[SnapshotFile], broken: set[str]) -> dict[str, pl.DataFrame]:
@@ -114,7 +141,7 @@ def _column_states(table: Table, frame: pl.DataFrame) -> Iterator[tuple[str, str
         if column not in found:
             yield column, "missing"
         else:
-            yield column, "as declared" if _is(found[column], kind) else f"{found[column]} instead of {kind}"
+            yield column, AS_DECLARED if _is(found[column], kind) else f"{found[column]} instead of {kind}"
     for column in found:
         if column not in table.columns:
             yield column, "unexpected"

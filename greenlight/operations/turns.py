@@ -94,7 +94,7 @@ def challenge(run: Run, verdict: Verdict, log: Log = silent) -> Verdict:
     """The verdict against the champion of this moment; to be asked for with the promotion's turn in hand.
 
     If another version serves than the plan knew, the candidate is compared with that one: its files are laid out anew,
-    `evaluate` and `gate` run again in the same folder, and the record names it. A champion that was trained on the
+    what depends on them runs again in the same folder, and the record names it. A champion that was trained on the
     candidate's holdout cannot be compared with on it: that verdict is inconclusive, and the champion stays.
     """
     now = run.project.registry.champion()
@@ -109,7 +109,9 @@ def challenge(run: Run, verdict: Verdict, log: Log = silent) -> Verdict:
         write_params(run.workspace.root / "params.yaml", {"champion": raw["champion"]})
         remove(run.workspace.path("champion"))
         lay_champion(run.project, run.workspace, run.pipeline, now)
-    for stage in ("evaluate", "gate"):
+    # `validate` too: it sets the months beside those that the champion learnt from. What comes out as before is not
+    # executed again.
+    for stage in ("validate", "featurize", "train", "evaluate", "gate"):
         log(run.stage(stage))
     return run.verdict()
 

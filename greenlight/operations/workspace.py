@@ -21,7 +21,7 @@ from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
 from greenlight.config import Params, Settings
 from greenlight.datasets.supply import INCOMING
-from greenlight.errors import GreenlightError, NotFound, storage
+from greenlight.errors import DvcError, GreenlightError, NotFound, storage
 from greenlight.wiring import Project
 
 if TYPE_CHECKING:
@@ -215,10 +215,25 @@ def lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, cha
         digest = model_hash(project, champion)
         facts = {"version": champion.name, "run": champion.run, "model_md5": digest}
         pipeline.fetch(digest, target / "model")
+        _lay_snapshot(project, pipeline, champion, target / "snapshot")
         with tarfile.open(fileobj=io.BytesIO(project.repository.archive(champion.commit, "greenlight"))) as tar:
             tar.extractall(target / "code", filter="data")
     (target / "champion.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     pipeline.add(workspace.params.paths.champion)
+
+
+def _lay_snapshot(project: Project, pipeline: Pipeline, champion: Version, target: Path) -> None:
+    """Put the rows that the champion learnt from beside it: `validate` says which of them were corrected since.
+
+    Links into the cache, so no copy. Where neither cache nor remote has them any more nothing is compared, and the
+    run goes on: its own data is judged all the same.
+    """
+    outs = dvc.lock_hashes(project.repository.read(champion.commit, dvc.LOCK)).get("snapshot", {})
+    for digest in outs.values():
+        try:
+            pipeline.fetch(digest, target)
+        except DvcError:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def model_hash(project: Project, version: Version) -> str:

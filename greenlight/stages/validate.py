@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from greenlight import datasets
-from greenlight.adapters import data_docs, expectations
+from greenlight.adapters import contract_page, data_docs, expectations
 from greenlight.config import Params
 from greenlight.core.contract import Contract
 from greenlight.core.contract_report import headline
 from greenlight.core.periods import plan
 from greenlight.core.snapshot import SnapshotFile
 
+PAGE = "report.html"  # beside the Data Docs: the one page with pictures
+SNAPSHOT = "snapshot"  # of the champion's run, in the champion's folder
 MAX_PROBLEM = 160  # characters of a reader's message that are kept
 
 
@@ -28,7 +31,7 @@ def run(params: Params, root: Path) -> str:
     params : Params
         Reads ``dataset``, ``data`` and ``paths``; ``data.as_of`` is a month.
     root : Path
-        The workspace.
+        The workspace; the champion's snapshot in its folder says what has been corrected since.
 
     Returns
     -------
@@ -42,19 +45,37 @@ def run(params: Params, root: Path) -> str:
     """
     contract: Contract = datasets.load(params.dataset).contract.CONTRACT
     periods = plan(params.data.as_of, params.data.window_months).all
-    checked = expectations.check(contract, list(_files(contract, periods, root, params.paths.snapshot)), periods)
+    checked = expectations.check(
+        contract,
+        _files(contract, periods, root, params.paths.snapshot),
+        periods,
+        known=Known(root / params.paths.champion / SNAPSHOT),
+    )
     _write_report(root / params.paths.validation, checked.report.to_json())
-    _write_pages(root / params.paths.data_docs, data_docs.render(checked))
+    _write_pages(root / params.paths.data_docs, {**data_docs.render(checked), PAGE: contract_page.render(checked)})
     return headline(checked.report)
 
 
 def _files(contract: Contract, periods: tuple[str, ...], root: Path, folder: str) -> Iterator[SnapshotFile]:
+    """The registers, then period by period: the check holds no more than one period."""
     for table in contract.tables:
         if table.register:
             yield read(root, f"{folder}/{table.name}.parquet", table.name, "")
-            continue
-        for period in periods:
-            yield read(root, f"{folder}/{table.name}/{period}.parquet", table.name, period)
+    for period in periods:
+        for table in contract.tables:
+            if not table.register:
+                yield read(root, f"{folder}/{table.name}/{period}.parquet", table.name, period)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the champion's run had of a table and period: its snapshot, where the workspace has it."""
+
+    folder: Path
+
+    def __call__(self, table: str, period: str) -> pl.DataFrame | None:
+        """The rows; None where it had none, or where they cannot be read any more."""
+        return read(self.folder, f"{table}/{period}.parquet", table, period).frame
 
 
 def read(root: Path, path: str, table: str, period: str) -> SnapshotFile:

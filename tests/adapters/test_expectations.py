@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import polars as pl
 import pytest
 
-from greenlight.adapters import expectation_suite, expectations
-from greenlight.core.contract import Contract, Table, between, matches, not_null, one_of, rows, unique
+from greenlight.adapters import expectation_engines, expectation_suite, expectations
+from greenlight.core.contract import Contract, Table, between, matches, not_null, one_of, owned, rows, unique
 from greenlight.core.snapshot import SnapshotFile
 from greenlight.errors import AdapterError
 from tests.conftest import ROOT
@@ -18,12 +19,12 @@ TABLE = Table("t", {"x": "integer", "y": "number", "s": "text"}, key=("x",))
 FRAME = pl.DataFrame({"x": [1, 2, 3, 4], "y": [0.5, None, 2.5, 9.5], "s": ["a", None, "b", "b"]})
 
 
-def check(*expected, frame=FRAME, second=None):
+def check(*expected, frame=FRAME, second=None, engine="auto"):
     contract = Contract("d/v1", (TABLE,), expected, derive=lambda tables, _: dict(tables))
     files = [SnapshotFile("t/2013-01.parquet", "t", "2013-01", frame)]
     if second is not None:
         files.append(SnapshotFile("t/2013-02.parquet", "t", "2013-02", second))
-    return expectations.check(contract, files, [file.period for file in files]).report
+    return expectations.check(contract, files, [file.period for file in files], engine=engine).report
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,9 @@ def check(*expected, frame=FRAME, second=None):
         (rows("t", 5, None, why="w"), False, 1),
     ],
 )
-def test_a_rule_counts_what_does_not_conform(expectation, held, unexpected):
-    outcome = check(expectation).outcomes[-1]
+@pytest.mark.parametrize("engine", ["pandas", "duckdb"])
+def test_a_rule_counts_what_does_not_conform(expectation, held, unexpected, engine):
+    outcome = check(expectation, engine=engine).outcomes[-1]
     assert (outcome.state, outcome.unexpected, outcome.rows) == ("held" if held else "broken", unexpected, 4)
 
 
@@ -57,6 +59,50 @@ def test_a_failure_is_placed_in_its_period_with_its_rows():
     assert (failure.period, failure.file, failure.observed) == ("2013-02", "t/2013-02.parquet", "1 to 60")
     assert failure.examples == ({"x": 1, "y": 50.0}, {"x": 2, "y": 60.0})
     assert (failure.unexpected, failure.rows, failure.share) == (2, 4, 0.5)
+
+
+def test_where_it_fails_and_how_is_the_same_whatever_the_engine():
+    bad = pl.DataFrame({"x": [3, 3, 9, 9], "y": [50.0, 60.0, None, 1.0], "s": ["zz", None, "b", "c"]})
+    asked = (
+        between("t", "y", 0, 10, why="w"),
+        *not_null("t", ["y"], why="w", share=0.9),
+        one_of("t", "s", ["a", "b"], why="w"),
+        matches("t", "s", "^[a-z]$", why="w"),
+        unique("t", ["x"], why="w"),
+        unique("t", ["s", "x"], why="w"),
+        rows("t", 9, None, why="w"),
+    )
+    found = {engine: check(*asked, second=bad, engine=engine) for engine in ("pandas", "duckdb")}
+    assert found["pandas"] == found["duckdb"]
+    assert {f.expectation for f in found["pandas"].failures} == {e.name for e in asked} - {"t.s+x unique"}
+
+
+def test_numbers_of_another_width_are_alike_all_the_same():
+    """Two files with one key, Int64 in one of them and Int32 in the other."""
+    second = FRAME.with_columns(pl.col("x").cast(pl.Int32))
+    for engine in ("pandas", "duckdb"):
+        (failure,) = check(unique("t", ["x"], why="w"), second=second, engine=engine).failures
+        assert (failure.period, failure.unexpected, failure.rows) == ("", 8, 8)
+
+
+def test_a_table_goes_to_files_when_it_is_large_and_leaves_none_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(expectation_engines, "LIMIT", 6)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+    monkeypatch.setattr(expectation_engines.TableRows, "view", spy(expectation_engines.TableRows.view, seen))
+    report = check(between("t", "y", 0, 9, why="w"), second=FRAME)
+    assert [f.period for f in report.failures] == ["2013-01", "2013-02"]
+    assert "t" in seen
+    assert "files" not in seen
+    assert list(tmp_path.glob("greenlight-contract-*")) == []
+
+
+def spy(method, seen):
+    def called(self):
+        seen.append(self.name)
+        return method(self)
+
+    return called
 
 
 def test_at_most_five_rows_are_kept():
@@ -71,16 +117,18 @@ def test_a_warning_does_not_reject():
     assert len(report.warnings) == 1
 
 
-def test_what_the_engine_cannot_evaluate_is_an_error_and_never_passes():
+@pytest.mark.parametrize("engine", ["pandas", "duckdb"])
+def test_what_the_engine_cannot_evaluate_is_an_error_and_never_passes(engine):
     with pytest.raises(AdapterError, match=r"could not evaluate 't\.s between'"):
-        check(between("t", "s", 0, 9, why="w"))
+        check(between("t", "s", 0, 9, why="w"), engine=engine)
 
 
-def test_severity_and_reason_reach_the_engine():
-    suite = expectation_suite.build("t", [between("t", "y", 0, 9, why="it matters", severity="warn")])
+def test_severity_reason_and_owner_reach_the_engine():
+    declared = owned("desk", [between("t", "y", 0, 9, why="it matters", severity="warn")])
+    suite = expectation_suite.build("t", declared)
     (compiled,) = suite.expectations
     assert compiled.severity == "warning"
-    assert compiled.meta == {"name": "t.y between (warn)", "reason": "it matters"}
+    assert compiled.meta == {"name": "t.y between (warn)", "reason": "it matters", "owner": "desk"}
     assert compiled.description == "between 0 and 9: it matters"
 
 

@@ -1,20 +1,43 @@
 """What must hold of a ``flight_delay`` snapshot before a model may learn from it.
 
-Read it top to bottom: first what the files look like, then each table, then the months. Every limit was set with all
-twelve months of 2013 at hand; the figure seen there stands beside it. ``facts.py`` says how the derived columns and
-``months`` are measured. To change what is accepted, change it here; nothing else repeats a limit.
+Read it top to bottom: first what the files look like, then each table, then the months by themselves, then the months
+against those before them. Every limit was set with all twelve months of 2013 at hand; the figure seen there stands
+beside it. ``facts.py`` says how the derived columns and ``months`` are measured. Each expectation says why it is there,
+who answers for it, and whether it stops the run or warns. To change what is accepted, change it here; nothing else
+repeats a limit.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from greenlight.core.contract import Contract, Expectation, Table, between, matches, not_null, one_of, rows, unique
+from greenlight.core.batches import copied, corrected, fresh, null_rise
+from greenlight.core.contract import (
+    Contract,
+    Expectation,
+    Severity,
+    Table,
+    between,
+    matches,
+    not_null,
+    one_of,
+    owned,
+    rows,
+    unique,
+)
+from greenlight.core.profiles import Profile
 from greenlight.datasets.flight_delay import facts
 
 ORIGINS = ("EWR", "JFK", "LGA")
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 FLIGHT_KEY = ("year", "month", "day", "carrier", "flight", "origin")  # unique in all 336,776 rows; without origin not
+
+# Who answers for what; a failure names them.
+DELIVERY = "data engineering"  # files, periods, deliveries
+AIRLINES = "flight data desk"
+METEOROLOGY = "weather data desk"
+REGISTER = "plane register desk"
+MODELLING = "modelling"  # what the model learns from, right or not
 
 FLIGHTS = Table(
     "flights",
@@ -26,6 +49,8 @@ FLIGHTS = Table(
         "time_hour": "instant",
     },
     key=FLIGHT_KEY,
+    month=("year", "month"),
+    instant="time_hour",
 )
 
 WEATHER = Table(
@@ -38,6 +63,8 @@ WEATHER = Table(
         "time_hour": "instant",
     },
     key=("origin", "time_hour"),
+    month=("year", "month"),
+    instant="time_hour",
 )
 
 PLANES = Table(
@@ -180,13 +207,88 @@ MONTH_EXPECTATIONS = (
     weather_by_month("no_pressure_share", None, 0.35, why="0.059 to 0.150 in 2013"),
 )
 
+
+
+def _limits(warn: float, stop: float | None) -> tuple[tuple[float, Severity], ...]:
+    """The limits that a shift has, the harder one first."""
+    return ((warn, "warn"),) if stop is None else ((stop, "stop"), (warn, "warn"))
+
+
+# How far a month's distribution may be from that of the months before it together: Jensen-Shannon distance, 0 to 1 (see
+# core/profiles.py). Beside each the largest of 2013, months against all before them. Seasons move the weather by more
+# than any mistake would, hence units and ranges are checked above, and of the weather only what seasons leave alone.
+SHIFTS: tuple[tuple[Profile, float, float | None, str], ...] = (  # what, warn above, stop above, why
+    (Profile("flights", "carrier"), 0.06, 0.15, "0.03 at most in 2013; more is a carrier lost, renamed or doubled"),
+    (Profile("flights", "origin"), 0.06, 0.12, "0.03 at most in 2013; an airport lost or two that were mixed up"),
+    (Profile("flights", "dest"), 0.15, 0.25, "0.10 at most in 2013; destinations renamed, or of another region"),
+    (
+        Profile("flights", "hour", tuple(range(5, 24))),
+        0.07,
+        0.12,
+        "0.04 at most in 2013; an hour's shift, as of another time zone, is 0.16",
+    ),
+    (
+        Profile("flights", "distance", (200, 300, 500, 700, 900, 1100, 1400, 2000, 2500)),
+        0.08,
+        0.15,
+        "0.04 at most in 2013; other routes, or another unit",
+    ),
+    (
+        Profile("flights", "arr_delay", (-30, -20, -10, -5, 0, 5, 15, 30, 60, 120)),
+        0.25,
+        0.40,
+        "0.18 at most in 2013 (September); the label is cut from it",
+    ),
+    (
+        Profile("flights", "air_time", (40, 60, 90, 120, 150, 200, 300)),
+        0.15,
+        0.25,
+        "0.10 at most in 2013; other routes, or another clock",
+    ),
+    (
+        Profile("weather", "wind_speed", (3, 6, 9, 12, 15, 20, 25)),
+        0.35,
+        None,
+        "0.22 at most in 2013; another instrument or unit",
+    ),
+    (Profile("weather", "visib", (1, 3, 5, 8, 10)), 0.30, None, "0.20 at most in 2013; another scale"),
+)
+
+SHIFT_EXPECTATIONS = tuple(
+    between("months", profile.measure, None, limit, why=why, severity=severity, about=profile.table)
+    for profile, warn, stop, why in SHIFTS
+    for limit, severity in _limits(warn, stop)
+)
+
+BATCH_EXPECTATIONS = (
+    fresh(2, why="at most 1 in 2013 (31 December has no weather); more was delivered before the month was over"),
+    copied(
+        0.05,
+        why="0.0007 at most in 2013 (cancelled flights that repeat); more is last month's delivery with new dates",
+    ),
+    null_rise(0.25, why="0.11 at most in 2013 (gusts); more is a column that was lost or a join that failed"),
+    null_rise(0.15, why="unusual; a column that is filled less than before", severity="warn"),
+    corrected(0.05, why="a month of which so much is different now is another month: ask what it was trained on before"),
+    corrected(
+        0.0, why="a month that the champion learnt from was corrected since; its figures are not comparable", severity="warn"
+    ),
+)
+
 EXPECTATIONS: tuple[Expectation, ...] = (
-    *FLIGHT_EXPECTATIONS,
-    *WEATHER_EXPECTATIONS,
-    *PLANE_EXPECTATIONS,
-    *MONTH_EXPECTATIONS,
+    *owned(AIRLINES, FLIGHT_EXPECTATIONS),
+    *owned(METEOROLOGY, WEATHER_EXPECTATIONS),
+    *owned(REGISTER, PLANE_EXPECTATIONS),
+    *owned(MODELLING, MONTH_EXPECTATIONS),
+    *owned(MODELLING, SHIFT_EXPECTATIONS),
+    *owned(DELIVERY, BATCH_EXPECTATIONS),
 )
 
 CONTRACT = Contract(
-    name="flight_delay/v1", tables=(FLIGHTS, WEATHER, PLANES), expectations=EXPECTATIONS, derive=facts.derive
+    name="flight_delay/v2",
+    owner=DELIVERY,
+    tables=(FLIGHTS, WEATHER, PLANES),
+    expectations=EXPECTATIONS,
+    derive=facts.derive,
+    compare=facts.compare,
+    profiles=tuple(profile for profile, *_ in SHIFTS),
 )

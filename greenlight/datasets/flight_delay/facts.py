@@ -90,9 +90,14 @@ def months(tables: Mapping[str, pl.DataFrame], periods: Sequence[str]) -> pl.Dat
             (pl.col("weather_rows") / (pl.col("days") * 24 * pl.col("weather_origins"))).alias("weather_hours_share"),
             (pl.col("flights") / pl.col("days")).alias("flights_per_day"),
         )
-        .with_columns(_against_earlier("flights_per_day").alias("volume_vs_earlier"))
         .drop("days", "days_seen", "weather_origins")
+        .pipe(compare)
     )
+
+
+def compare(figures: pl.DataFrame) -> pl.DataFrame:
+    """The figures of all months, oldest first, with ``volume_vs_earlier``: flights a day over the earlier median."""
+    return figures.with_columns(_against_earlier("flights_per_day").alias("volume_vs_earlier"))
 
 
 def _flight_measures(tailnums: pl.Series) -> list[pl.Expr]:
