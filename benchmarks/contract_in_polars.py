@@ -5,12 +5,15 @@ Reads the same declaration, so both check the same things; tests compare the two
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from greenlight.core.batches import Batches
+from greenlight.core.conformity import row_hashes
 from greenlight.core.contract import MONTHS, Contract, Expectation
+
+Periods = Iterable[tuple[str, Mapping[str, pl.DataFrame]]]
 
 
 def tables(contract: Contract, raw: Mapping[tuple[str, str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -81,3 +84,36 @@ def _good_share(expectation: Expectation) -> pl.Expr:
 def _in_range(expectation: Expectation, rows: int) -> bool:
     low, high = expectation.minimum, expectation.maximum
     return (low is None or rows >= low) and (high is None or rows <= high)
+
+
+def streamed(contract: Contract, registers: Mapping[str, pl.DataFrame], periods: Periods) -> int:
+    """Number of expectations that hold, the snapshot read month by month and never held as a whole.
+
+    The expectations of files and columns are left out: they cost nothing whoever checks them.
+    """
+    batches, names = Batches(contract), list[str]()
+    good: dict[str, list[tuple[float, int]]] = {}
+    keys: dict[str, list[pl.Series]] = {}
+    months = []
+    for period, own in periods:
+        derived = contract.derive({**registers, **own}, [period])
+        batches.add(period, own, derived)
+        months.append(derived.pop(MONTHS))
+        for name in derived.keys() - registers.keys():
+            declared = [e for e in contract.of(name) if e.rule != "unique"]
+            shares = derived[name].select(_good_share(e).alias(str(i)) for i, e in enumerate(declared)).row(0)
+            for e, share in zip(declared, shares, strict=True):
+                good.setdefault(e.name, []).append((1.0 if share is None else share, derived[name].height))
+            for e in (e for e in contract.of(name) if e.rule == "unique"):
+                keys.setdefault(e.name, []).append(row_hashes(derived[name], e.columns))
+        names.append(period)
+    small = {MONTHS: batches.measures(contract.compare(pl.concat(months)))}
+    small |= contract.derive(registers, []) | batches.tables([table.name for table in contract.tables])
+    left = set(broken(contract, small))
+    left |= {e.name for e in contract.expectations if e.name in good and _share(good[e.name]) < e.share}
+    left |= {name for name, hashes in keys.items() if pl.concat(hashes).is_duplicated().any()}
+    return len(contract.expectations) - len(left)
+
+
+def _share(parts: list[tuple[float, int]]) -> float:
+    return sum(share * rows for share, rows in parts) / max(1, sum(rows for _, rows in parts))

@@ -1,7 +1,7 @@
 """The contract on one page: what does not hold, what it looks like in pictures and rows, whom to ask.
 
-Self-contained and without a script; the same check gives the same bytes. Data Docs have every expectation, this has what
-a person needs at the moment of a "no".
+Self-contained and without a script; the same check gives the same bytes. Data Docs have every expectation, this has
+what a person needs at the moment of a "no".
 """
 
 from __future__ import annotations

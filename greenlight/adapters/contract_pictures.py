@@ -1,4 +1,4 @@
-"""Pictures of what breaks a contract, as SVG text drawn by matplotlib: a figure over the months, or a month beside others.
+"""Pictures of what breaks a contract, as SVG text by matplotlib: a figure over the months, or a month beside others.
 
 Drawn as the pictures of an evaluation are (``pictures.py``): the same bytes for the same numbers, the page's own font
 and colours, nothing from the network.

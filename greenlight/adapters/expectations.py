@@ -1,8 +1,8 @@
 """Great Expectations as the engine of a contract: declaration in, report and pages out.
 
-Nothing outside this file, ``expectation_engines.py``, ``expectation_suite.py`` and ``data_docs.py`` knows the engine, so
-another one can take its place. Its import costs seconds and its checks tenths of a second, hence the imports inside the
-functions. Usage tracking and progress bars are off.
+Nothing outside this file, ``expectation_engines.py``, ``expectation_suite.py`` and ``data_docs.py`` knows the engine,
+so another one can take its place. Its import costs seconds and its checks tenths of a second, hence the imports inside
+the functions. Usage tracking and progress bars are off.
 
 The snapshot is read once, a period at a time, and no more than a period is held. The engine is asked each expectation
 once, for all rows; where one does not hold, plain Polars says in which period and which rows (``core/conformity.py``).
@@ -21,7 +21,7 @@ from greenlight.adapters.expectation_engines import Choice, Engine, TableRows
 from greenlight.core import conformity
 from greenlight.core.batches import Batches
 from greenlight.core.contract import COLUMNS, FILES, MONTHS, Contract, Expectation
-from greenlight.core.contract_evidence import Evidence, evidence
+from greenlight.core.contract_evidence import Counts, Evidence, evidence
 from greenlight.core.contract_report import ContractReport, Failure, Outcome
 from greenlight.core.failures import failure_of, scalar
 from greenlight.core.snapshot import SnapshotFile, column_facts, file_facts, gather, sound
@@ -59,6 +59,7 @@ def check(
     periods: Sequence[str],
     *,
     known: Known | None = None,
+    only: tuple[str, str] | None = None,
     engine: Choice = "auto",
 ) -> Checked:
     """Check a snapshot against its contract.
@@ -76,6 +77,8 @@ def check(
         Periods of the run, oldest first.
     known : callable, optional
         Content of a table and period as the champion's run had it; None where it had none.
+    only : tuple of str, optional
+        Table and period that are judged; everything else is there to be compared with.
     engine : Choice
         For comparison; by itself the number of rows decides.
 
@@ -87,7 +90,7 @@ def check(
     if isinstance(files, Sequence):
         files = sorted(files, key=lambda file: file.period)
     with Engine(engine) as opened:
-        snapshot = _Snapshot(contract, opened, known)
+        snapshot = _Snapshot(contract, opened, known, only)
         for period, batch in groupby(files, key=lambda file: file.period):
             snapshot.take(period, list(batch))
         return snapshot.judge(periods)
@@ -100,6 +103,7 @@ class _Snapshot:
     contract: Contract
     engine: Engine
     known: Known | None
+    only: tuple[str, str] | None = None
     facts: list[SnapshotFile] = field(default_factory=list)  # without their rows
     columns: list[pl.DataFrame] = field(default_factory=list)
     registers: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -116,26 +120,28 @@ class _Snapshot:
         facts = column_facts(self.contract, files)
         self.columns.append(facts)
         bad = {file.path for file in files if not sound(file, facts)}
-        self.broken |= {file.table for file in files if file.path in bad}
+        self.broken |= {f.table for f in files if f.path in bad and self._is_judged(f.table, f.period)}
         self.facts += [file.without_rows() for file in files]
         raw = gather(self.contract, files, bad)
         if not period:
             self.registers = raw
         else:
-            self.taken += 1
+            self.taken += self.only is None or period == self.only[1]  # of the others, what is sound will do
             self._derive(period, raw)
 
     def judge(self, periods: Sequence[str]) -> Checked:
         """Ask the engine, and find out where what does not hold is."""
         self._register_rows()
         months = self._months()
-        for name, frame in self._small_tables(months).items():
-            for part in _split(frame):
+        small = self._small_tables(months)
+        for name, frame in small.items():
+            for part in _split(self._judged(frame)):
                 self._add(name, part)
         judged = _Judgement(self.contract, self.engine, {(f.table, f.period): f.path for f in self.facts})
         for name in dict.fromkeys(expectation.table for expectation in self.contract.every):
             if name in self.rows and name not in self.broken:
-                judged.check(self.rows[name], self.batches.counts)
+                context = _split(small[name]) if name in small else None
+                judged.check(self.rows[name], self.batches.counts, context)
         return judged.checked(periods, months)
 
     def _derive(self, period: str, raw: dict[str, pl.DataFrame]) -> None:
@@ -150,13 +156,28 @@ class _Snapshot:
             if before is not None and table is not None and set(table.columns) <= set(before.columns):
                 self.batches.correct(period, table, before.select(table.columns), frame.select(table.columns))
         for name, frame in derived.items():
-            if name not in self.registers:
+            if name not in self.registers and self._is_judged(name, period):
                 self._add(name, frame)
 
     def _register_rows(self) -> None:
         for name, frame in self.contract.derive(self.registers, []).items():
-            if name in self.registers:
+            if name in self.registers and self._is_judged(name, ""):
                 self._add(name, frame)
+
+    def _is_judged(self, table: str, period: str) -> bool:
+        return self.only is None or self.only == (table, period)
+
+    def _judged(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a small table that are judged."""
+        if self.only is None:
+            return frame
+        table, period = self.only
+        kept = frame.filter(pl.col(PERIOD) == period)
+        if "table" in kept.columns:
+            kept = kept.filter(pl.col("table") == table)
+        if "file" in kept.columns:
+            kept = kept.filter(pl.col("file").is_in([f.path for f in self.facts if f.table == table]))
+        return kept
 
     def _months(self) -> pl.DataFrame:
         """The figures of all periods; nothing where a table that they are made from is broken."""
@@ -194,8 +215,11 @@ class _Judgement:
     results: dict[str, ExpectationSuiteValidationResult] = field(default_factory=dict)
     evidence: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
 
-    def check(self, rows: TableRows, counts: Any) -> None:
-        """Ask every expectation of a table; those that do not hold are looked for in each part."""
+    def check(self, rows: TableRows, counts: Counts, context: list[pl.DataFrame] | None) -> None:
+        """Ask every expectation of a table; those that do not hold are looked for in each part.
+
+        `context` is what pictures show of it, where that is more than what is judged.
+        """
         result = self.results[rows.name] = self.engine.validate(rows)
         broken = []
         for expectation, found in _pair(rows.expectations, result):
@@ -209,9 +233,10 @@ class _Judgement:
             return
         located = _evaluating(lambda: list(self._locate(rows, broken)), broken)
         self.failures += sorted(located, key=lambda f: (self._rank(f), f.period, f.file))
+        parts = rows.parts if context is None else lambda: iter(context)
         for expectation in broken:
             own = [failure for failure in located if failure.expectation == expectation.name]
-            self.evidence[expectation.name] = evidence(expectation, own, rows.parts, counts)
+            self.evidence[expectation.name] = evidence(expectation, own, parts, counts)
 
     def checked(self, periods: Sequence[str], measures: pl.DataFrame) -> Checked:
         """Everything collected, in the order of declaration."""
@@ -318,4 +343,3 @@ def _outcome(expectation: Expectation, state: Any, *, rows: int = 0, unexpected:
         unexpected=unexpected,
         owner=expectation.owner,
     )
-

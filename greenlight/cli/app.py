@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenlight.cli import compare, complete, fsck, provenance, recover
+from greenlight.cli import compare, complete, fsck, provenance, recover, validate
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
@@ -203,6 +203,7 @@ def show_run(run: RunName, as_json: Json = False) -> None:
 
 app.command(rich_help_panel="Look")(compare.reproduce)
 app.command(rich_help_panel="Look")(compare.diff)
+app.command(rich_help_panel="Look")(validate.validate)
 app.command(rich_help_panel="Look")(provenance.verify)
 app.command(rich_help_panel="Serve")(provenance.sign)
 

@@ -209,7 +209,8 @@ def report_paths(project: Project, run: str) -> dict[str, str]:
     """The pages of a run that lie on this machine, by title."""
     folder = project.settings.home / "runs" / run
     paths = project.params.paths
-    pages = {"evaluation": folder / paths.report, "data docs": folder / paths.data_docs / "index.html"}
+    docs = folder / paths.data_docs
+    pages = {"evaluation": folder / paths.report, "contract": docs / "report.html", "data docs": docs / "index.html"}
     return {title: str(path) for title, path in pages.items() if path.is_file()}
 
 

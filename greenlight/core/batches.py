@@ -11,7 +11,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from greenlight.core.contract import Contract, Expectation, Severity, Table, between
@@ -136,7 +135,9 @@ class Batches:
             highest: float | None = None
             for period, share in shares:
                 rise = None if highest is None else round(share - highest, 9)
-                found.append({"period": period, "table": table, "of": f"{table}.{column}", "share": share, "rise": rise})
+                found.append(
+                    {"period": period, "table": table, "of": f"{table}.{column}", "share": share, "rise": rise}
+                )
                 highest = share if highest is None else max(highest, share)
         return found
 
@@ -199,5 +200,3 @@ def _freshness(period: str, instants: pl.Series) -> dict[str, object]:
     if not isinstance(newest, dt.date):
         return {"newest": None, "days_behind": None}
     return {"newest": newest.isoformat(), "days_behind": max(0, (last - newest).days)}
-
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,7 @@ class Profile:
         """The bins in order; of a category, every value seen, the most frequent first."""
         if self.edges:
             shown = [f"{edge:g}" for edge in self.edges]
-            inner = [f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False)]
+            inner = [f"{low} to {high}" for low, high in pairwise(shown)]
             return [f"under {shown[0]}", *inner, f"{shown[-1]} and more"]
         total = add(counts)
         return sorted(total, key=lambda value: (-total[value], value))

@@ -221,7 +221,9 @@ def spoilt(frame: pl.DataFrame) -> pl.DataFrame:
     for name, dtype in frame.schema.items():
         if name == "period":
             continue
-        bad = {pl.Int64: pl.lit(-5), pl.Float64: pl.lit(-999.5), pl.String: pl.lit("?!")}.get(type(dtype) if not isinstance(dtype, type) else dtype)
+        bad = {pl.Int64: pl.lit(-5), pl.Float64: pl.lit(-999.5), pl.String: pl.lit("?!")}.get(
+            type(dtype) if not isinstance(dtype, type) else dtype
+        )
         if bad is None:
             bad = pl.col(name).dt.offset_by("5h")
         exprs.append(pl.when(ROW % 3 == 0).then(None).when(ROW % 3 == 1).then(bad).otherwise(pl.col(name)).alias(name))

@@ -208,7 +208,6 @@ MONTH_EXPECTATIONS = (
 )
 
 
-
 def _limits(warn: float, stop: float | None) -> tuple[tuple[float, Severity], ...]:
     """The limits that a shift has, the harder one first."""
     return ((warn, "warn"),) if stop is None else ((stop, "stop"), (warn, "warn"))
@@ -268,9 +267,13 @@ BATCH_EXPECTATIONS = (
     ),
     null_rise(0.25, why="0.11 at most in 2013 (gusts); more is a column that was lost or a join that failed"),
     null_rise(0.15, why="unusual; a column that is filled less than before", severity="warn"),
-    corrected(0.05, why="a month of which so much is different now is another month: ask what it was trained on before"),
     corrected(
-        0.0, why="a month that the champion learnt from was corrected since; its figures are not comparable", severity="warn"
+        0.05, why="a month of which so much is different now is another month: ask what it was trained on before"
+    ),
+    corrected(
+        0.0,
+        why="a month that the champion learnt from was corrected since; its figures are not comparable",
+        severity="warn",
     ),
 )
 
