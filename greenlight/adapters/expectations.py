@@ -154,7 +154,8 @@ class _Snapshot:
             before = self.known(name, period) if self.known else None
             table = self.contract.table(name)
             if before is not None and table is not None and set(table.columns) <= set(before.columns):
-                self.batches.correct(period, table, before.select(table.columns), frame.select(table.columns))
+                columns = sorted(table.columns)
+                self.batches.correct(period, table, before.select(columns), frame.select(columns))
         for name, frame in derived.items():
             if name not in self.registers and self._is_judged(name, period):
                 self._add(name, frame)

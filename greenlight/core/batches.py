@@ -87,7 +87,7 @@ class Batches:
 
     def correct(self, period: str, table: Table, before: pl.DataFrame, now: pl.DataFrame) -> None:
         """Take what changed in a period since the champion's run."""
-        found = compare_rows(before.select(sorted(before.columns)), now.select(sorted(now.columns)), table.key)
+        found = compare_rows(before, now, table.key)
         differ = found.added + found.removed + found.changed
         self._keep(
             CORRECTIONS,

@@ -104,12 +104,18 @@ def evidence(
     broken = tuple(failure.period for failure in failures)
     if expectation.table == MONTHS or expectation.table in BATCH_TABLES:
         course = _figures(expectation, parts, broken)
-        return (course, _profile(profile, counts[profile], worst)) if profile else (course,)
+        beside = (_profile(profile, counts[profile], worst),) if profile else ()
+        return (*_of_several(course), *beside)
     if not worst:  # a register, or rows of several periods together
         values = _values(expectation, parts, worst)
         return (values,) if values else ()
-    found = (_conforming(expectation, parts, broken), _values(expectation, parts, worst))
-    return tuple(item for item in found if item)
+    values = _values(expectation, parts, worst)
+    return (*_of_several(_conforming(expectation, parts, broken)), *((values,) if values else ()))
+
+
+def _of_several(course: Course) -> tuple[Course, ...]:
+    """A figure of one period alone is no picture."""
+    return (course,) if len(course.periods) > 1 else ()
 
 
 def _figures(expectation: Expectation, parts: Parts, broken: tuple[str, ...]) -> Course:

@@ -9,7 +9,7 @@ import tempfile
 import polars as pl
 import pytest
 
-from greenlight.adapters import expectation_engines, expectation_suite, expectations
+from greenlight.adapters import contract_page, data_docs, expectation_engines, expectation_suite, expectations
 from greenlight.core.contract import Contract, Table, between, matches, not_null, one_of, owned, rows, unique
 from greenlight.core.snapshot import SnapshotFile
 from greenlight.errors import AdapterError
@@ -75,6 +75,25 @@ def test_where_it_fails_and_how_is_the_same_whatever_the_engine():
     found = {engine: check(*asked, second=bad, engine=engine) for engine in ("pandas", "duckdb")}
     assert found["pandas"] == found["duckdb"]
     assert {f.expectation for f in found["pandas"].failures} == {e.name for e in asked} - {"t.s+x unique"}
+
+
+def test_both_engines_have_pages_that_say_what_failed():
+    bad = FRAME.with_columns(y=pl.Series([50.0, 60.0, None, 1.0]), x=pl.Series([1, 1, 2, 3]))
+    for engine in ("pandas", "duckdb"):
+        contract = Contract(
+            "d/v1",
+            (TABLE,),
+            (between("t", "y", 0, 10, why="w"), unique("t", ["s", "x"], why="w"), unique("t", ["x"], why="w")),
+            derive=lambda tables, _: dict(tables),
+        )
+        files = [SnapshotFile(f"t/{m}.parquet", "t", m, f) for m, f in (("2013-01", FRAME), ("2013-02", bad))]
+        checked = expectations.check(contract, files, ["2013-01", "2013-02"], engine=engine)
+        pages = data_docs.render(checked)
+        assert {"index.html", "files.html", "columns.html", "t.html"} == set(pages)
+        assert "t.y in 2013-02" in pages["index.html"]
+        assert "between 0 and 10" in pages["t.html"]
+        assert contract_page.render(checked).count("<svg") >= 3
+        assert contract_page.render(checked) == contract_page.render(checked)
 
 
 def test_numbers_of_another_width_are_alike_all_the_same():

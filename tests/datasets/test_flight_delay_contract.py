@@ -219,13 +219,8 @@ def spoilt(frame: pl.DataFrame) -> pl.DataFrame:
     """Wrong in every column: a third null, a third out of any range, a row twice; and the last days gone."""
     exprs = []
     for name, dtype in frame.schema.items():
-        if name == "period":
-            continue
-        bad = {pl.Int64: pl.lit(-5), pl.Float64: pl.lit(-999.5), pl.String: pl.lit("?!")}.get(
-            type(dtype) if not isinstance(dtype, type) else dtype
-        )
-        if bad is None:
-            bad = pl.col(name).dt.offset_by("5h")
+        wrong = {pl.Int64: pl.lit(-5), pl.Float64: pl.lit(-999.5), pl.String: pl.lit("?!")}
+        bad = wrong.get(dtype.base_type(), pl.col(name).dt.offset_by("5h"))
         exprs.append(pl.when(ROW % 3 == 0).then(None).when(ROW % 3 == 1).then(bad).otherwise(pl.col(name)).alias(name))
     if "day" in frame.columns:
         frame = frame.filter(pl.col("day") < 20)
@@ -246,10 +241,14 @@ def test_both_engines_give_the_same_report_on_good_and_bad_data(summer):
     assert found["pandas"] == found["duckdb"]
     held = {o.name for o in found["pandas"].outcomes if o.state == "held"}
     assert held == {
-        # nothing to compare with, or true of any file that can be read
+        # true of any file that can be read, and without a champion nothing was corrected
         "files.state one_of", "files.rows between", "columns.state one_of",
         "corrections.corrected_share between", "corrections.corrected_share between (warn)",
-        *HELD,
+        # the wrong values are right ones here, or leave no row to measure
+        "flights.dep_delay between", "flights.arr_delay between", "flights.speed_mph between",
+        "weather.dew_spread_f between", "months.carriers between", "months.late_share between",
+        "months.late_share between (warn)", "months.precip_off_grid_share between",
+        "months.wind_outlier_share between", "months.no_wind_gust_share between", "copies.copied_share between",
     }  # fmt: skip
 
 
