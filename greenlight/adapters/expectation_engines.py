@@ -187,7 +187,7 @@ def _register_dialect() -> None:
     if SCHEME in registry.impls:
         return
 
-    class Context(duckdb_engine.Dialect.execution_ctx_cls):  # type: ignore[misc]
+    class Context(duckdb_engine.Dialect.execution_ctx_cls):  # type: ignore[misc,valid-type]
         def post_exec(self) -> None:
             super().post_exec()
             if self.cursor.description is not None:

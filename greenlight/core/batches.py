@@ -107,7 +107,12 @@ class Batches:
         rows = dict(self._rows) | {NULLS: self._null_rows(), COPIES: self._copy_rows()}
         found = {}
         for name in BATCH_TABLES:
-            schema = {"period": pl.String, "table": pl.String, "of": pl.String, **SCHEMAS[name]}
+            schema: dict[str, type[pl.DataType]] = {
+                "period": pl.String,
+                "table": pl.String,
+                "of": pl.String,
+                **SCHEMAS[name],
+            }
             kept = [row for row in rows.get(name, []) if row["table"] in sound]
             frame = pl.DataFrame(kept, schema=schema, orient="row").sort("period", "table", "of", maintain_order=True)
             if frame.height or name == CORRECTIONS:  # no champion, or no month in common: nothing was corrected

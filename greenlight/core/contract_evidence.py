@@ -212,8 +212,8 @@ def _shares(counts: np.ndarray) -> tuple[float, ...]:
 
 
 def _finite(part: pl.DataFrame, column: str) -> np.ndarray:
-    values = part.get_column(column).drop_nulls().cast(pl.Float64).to_numpy()
-    return values[np.isfinite(values)]
+    values = part.get_column(column).drop_nulls().cast(pl.Float64)
+    return values.filter(values.is_finite()).to_numpy()
 
 
 def _period(part: pl.DataFrame) -> str:
