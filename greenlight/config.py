@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from greenlight.errors import ConfigError
 from greenlight.limits import GateParams as GateParams
-from greenlight.limits import JudgedParams, Section, Share
+from greenlight.limits import JudgedParams as JudgedParams
+from greenlight.limits import Section, Share
 from greenlight.limits import SliceParams as SliceParams
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -25,7 +25,7 @@ class JudgedParams(Section):
     Attributes
     ----------
     earlier : list of str
-        DVC's hashes of the other models that were judged on this holdout against this champion before, oldest first.
+        SHA-256 of the boosters that were judged on this holdout against this champion before, oldest first.
     day : str
         The day of the plan, ``YYYY-MM-DD``; only where there are overrides, which end on a day.
     """

@@ -91,13 +91,13 @@ def against_champion(metric: str, words: str, limit_name: str, worse: int, *, de
         says = f"{words} {candidate:.3f} is {_than(loss.value)} champion {champion.version}'s {theirs:.3f}"
         if too_few := few_clusters(loss, limits):
             return Answer(None, loss.value, margin, f"{says}. {too_few}", facts)
-        sure = f"at {loss.confidence:.1%} confidence"
+        sure = f"at {percent(loss)} confidence"
         if loss.high < margin:
             at_most = "better for sure" if loss.high <= 0 else f"at most {loss.high:.3f} worse"
             return Answer(True, loss.value, margin, f"{says} ({at_most} {sure}; {margin:.3f} is allowed).", facts)
         if loss.low > 0:
-            told = f"{says}: at least {loss.low:.3f} worse {sure}, up to {loss.high:.3f}; {margin:.3f} is the most allowed."
-            return Answer(False, loss.value, margin, told, facts)
+            told = f"{says}: {loss.low:.3f} to {loss.high:.3f} worse {sure}"
+            return Answer(False, loss.value, margin, f"{told}; {margin:.3f} is the most allowed.", facts)
         told = f"{says}, but it may be {loss.high:.3f} worse ({sure}; {margin:.3f} is the most allowed)."
         return Answer(None, loss.value, margin, f"{told} {_more(facts)}", facts)
 
@@ -107,6 +107,11 @@ def against_champion(metric: str, words: str, limit_name: str, worse: int, *, de
 def seen_words(champion: Champion) -> str:
     """That a champion cannot be compared with on a holdout that it knows."""
     return f"Champion {champion.version} was {champion.seen_holdout} the holdout: not comparable on it."
+
+
+def percent(found: Interval) -> str:
+    """A confidence for people: ``95 %``, ``98.3 %``."""
+    return f"{100 * found.confidence:.3g} %"
 
 
 def few_clusters(found: Interval, limits: GateParams) -> str:
@@ -123,15 +128,15 @@ def _against_limit(
     holds = surely >= limit if at_least else surely <= limit
     broken = hardly < limit if at_least else hardly > limit
     side, bound, most = ("at least", "below", "least") if at_least else ("at most", "above", "most")
-    says = f"{words} {found.value:.3f} ({side} {surely:.3f} at {found.confidence:.1%} confidence)"
+    says = f"{words} {found.value:.3f} ({side} {surely:.3f} at {percent(found)} confidence)"
     facts = found.facts() | {"at_least": at_least}
     if too_few := few_clusters(found, limits):
         return Answer(None, found.value, limit, f"{words} {found.value:.3f}. {too_few}", facts)
     if holds:
         return Answer(True, found.value, limit, f"{says}; {limit:.3f} is the {most} allowed.", facts)
     if broken:
-        sure = f"{bound} the {most} allowed, {limit:.3f}, with certainty enough"
-        return Answer(False, found.value, limit, f"{words} {found.value:.3f} is {sure}.", facts)
+        says = f"{words} {found.value:.3f} is {bound} the {most} allowed, {limit:.3f}, also at its best"
+        return Answer(False, found.value, limit, f"{says} ({hardly:.3f} at {percent(found)} confidence).", facts)
     facts |= _needed(evidence, limits, found, abs(found.value - limit))
     return Answer(None, found.value, limit, f"{says}, and {limit:.3f} is the {most} allowed. {_more(facts)}", facts)
 

@@ -57,7 +57,7 @@ def spent(error: float, look: int) -> float:
 
 
 def holm(p: list[float]) -> list[float]:
-    """p values after Holm's correction for looking at all of them, in the order given.
+    """P values after Holm's correction for looking at all of them, in the order given.
 
     Source
     ------

@@ -78,7 +78,11 @@ def fairness(evidence: Evidence, limits: GateParams) -> Answer:
             says = f"{first['measure']} differs by {first['difference']:.3f} between {first['between']}"
             more = "is too far" if answer is False else f"may be up to {first['high']:.3f}"
             return Answer(
-                answer, first["difference"], first["limit"], f"{says}; it {more}, {first['limit']:.3f} is allowed.", facts
+                answer,
+                first["difference"],
+                first["limit"],
+                f"{says}; it {more}, {first['limit']:.3f} is allowed.",
+                facts,
             )
     says = f"Furthest apart is {worst['measure']}: {worst['difference']:.3f} between {worst['between']}"
     return Answer(True, worst["difference"], worst["limit"], f"{says}; {worst['limit']:.3f} is allowed.", facts)
@@ -115,7 +119,7 @@ def _measures(column: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _apart(
     evidence: Evidence, limits: GateParams, column: Mapping[str, Any], measure: str, its: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One measure of one column: the largest difference with its bounds; Bonferroni over the pairs it was picked from."""
+    """The largest difference in one measure, with bounds; Bonferroni over the pairs that it was picked from."""
     calibration = measure == "calibration_gap"
     limit = limits.fairness.max_calibration_difference if calibration else limits.fairness.max_rate_difference
     clusters = evidence.number("evaluation", "uncertainty", "clusters")

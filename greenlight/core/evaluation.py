@@ -135,9 +135,7 @@ def evaluation_document(
         "dataset": dataset,
         "models": dict(models),
         **facts,
-        "uncertainty": uncertainty.measure(
-            holdout.label, scores, design, resamples=looks.resamples, seed=looks.seed
-        ),
+        "uncertainty": uncertainty.measure(holdout.label, scores, design, resamples=looks.resamples, seed=looks.seed),
         "curves": {name: curves(holdout.label, score) for name, score in scores.items()},
         "slices": slices.measure(holdout.label, scores, holdout.columns, clusters),
         "found": slice_search.search(

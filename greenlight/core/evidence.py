@@ -84,14 +84,21 @@ class Evidence:
         Contents of metrics.json and evaluation.json.
     expected_champion : str
         The version that the run was to be compared with; empty if unknown.
-    look : int
-        The how manyth model this is that is judged on this holdout against this champion: 1, 2, ...
+    earlier : tuple of str
+        SHA-256 of the boosters that were judged on this holdout against this champion before, oldest first.
     """
 
     metrics: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     expected_champion: str = ""
-    look: int = 1
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def look(self) -> int:
+        """The how manyth model is judged on this holdout: 1, 2, ...; the same model again keeps its number."""
+        candidate = self.text("evaluation", "models", "candidate", "sha256")
+        known = candidate in self.earlier
+        return (self.earlier.index(candidate) if known else len(self.earlier)) + 1
 
     def error(self, limits: GateParams) -> float:
         """The chance of a wrong answer that each bound of this look may have."""

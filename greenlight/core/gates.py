@@ -72,7 +72,7 @@ def judge(
         inconclusive.
     """
     judged = judged or JudgedParams()
-    evidence = Evidence(metrics, evaluation, champion, look=len(judged.earlier) + 1)
+    evidence = Evidence(metrics, evaluation, champion, earlier=tuple(judged.earlier))
     given = _overrides(limits, judged.day)
     checks = tuple(_check(gate, evidence, limits, given.get(gate.name, {})) for gate in GATES)
     return Verdict(
@@ -123,19 +123,25 @@ def holdout_rows(evidence: Evidence, limits: GateParams) -> Answer:
     rows = evidence.number("metrics", "holdout", "rows")
     positives = evidence.number("metrics", "holdout", "positives")
     facts = {"rows": rows, "positives": positives, "days": evidence.get("metrics", "holdout", "days")}
+    facts |= {"clustered_by": evidence.unit, "look": evidence.look}
     if not 0 < positives < rows:
         return Answer(False, rows, limits.min_rows, f"Only one class among {rows:,.0f} rows.", facts)
     if rows < limits.min_rows:
         return Answer(None, rows, limits.min_rows, f"{rows:,.0f} rows decide nothing; {limits.min_rows:,} do.", facts)
-    return Answer(True, rows, limits.min_rows, f"{rows:,.0f} rows, {positives:,.0f} of them positive.", facts)
+    says = f"{rows:,.0f} rows, {positives:,.0f} of them positive"
+    if evidence.look > 1:
+        says += f"; candidate number {evidence.look} on them, so its bounds are at {1 - evidence.error(limits):.2%}"
+    return Answer(True, rows, limits.min_rows, f"{says}.", facts)
 
 
 def something_new(evidence: Evidence, limits: GateParams) -> Answer:
     """The candidate is another model than the champion."""
+    candidate = evidence.sha256("candidate")
+    facts = {"candidate": candidate}
     if evidence.champion() is None:
-        return Answer(True, explanation="There is no champion yet.")
-    candidate, champion = evidence.sha256("candidate"), evidence.sha256("champion")
-    facts = {"candidate": candidate, "champion": champion}
+        return Answer(True, explanation="There is no champion yet.", evidence=facts)
+    champion = evidence.sha256("champion")
+    facts |= {"champion": champion}
     if candidate == champion:
         return Answer(False, explanation="Same bytes as the champion: nothing new to release.", evidence=facts)
     return Answer(True, explanation="The candidate's booster differs from the champion's.", evidence=facts)

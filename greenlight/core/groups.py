@@ -51,8 +51,9 @@ def measure(
     Returns
     -------
     list of dict
-        ``column``; ``groups``: by value ``rows``, ``positives`` and each measure; ``not_tested``: groups with fewer than
-        `min_rows` rows; ``apart``: by measure ``difference``, ``se``, and which two groups; NaN where it is not defined.
+        ``column``; ``groups``: by value ``rows``, ``positives`` and each measure; ``not_tested``: groups with fewer
+        than `min_rows` rows; ``apart``: by measure ``difference``, ``se``, and between which two; NaN where it is not
+        defined.
 
     Source
     ------

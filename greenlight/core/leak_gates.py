@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from greenlight.config import GateParams
@@ -52,20 +53,24 @@ def too_good(evidence: Evidence, limits: GateParams) -> Answer:
 
 def time_travel(evidence: Evidence, limits: GateParams) -> Answer:
     """No row that was trained or stopped on is as new as the holdout; looked up in the rows, not in the plan."""
-    begins = evidence.text("evaluation", "time", "holdout", "first")
-    if not begins:
-        raise Missing("evaluation.time.holdout.first is missing")
+    begins = _day(evidence, "holdout", "first")
     facts: dict[str, Any] = {"holdout_begins": begins}
     for part, words in (("train", "trained"), ("stop", "stopped")):
-        last = evidence.text("evaluation", "time", part, "last")
-        if not last:
-            raise Missing(f"evaluation.time.{part}.last is missing")
+        last = _day(evidence, part, "last")
         facts[f"{part}_ends"] = last
         if last >= begins:
             says = f"Rows up to {last} were {words} on, and the holdout begins on {begins}: the future has leaked."
             return Answer(False, explanation=says, evidence=facts)
     says = f"The newest row trained or stopped on is of {max(facts['train_ends'], facts['stop_ends'])}"
     return Answer(True, explanation=f"{says}, the holdout begins on {begins}.", evidence=facts)
+
+
+def _day(evidence: Evidence, part: str, end: str) -> str:
+    found = evidence.text("evaluation", "time", part, end)
+    try:
+        return date.fromisoformat(found).isoformat()
+    except ValueError:
+        raise Missing(f"evaluation.time.{part}.{end} is {found!r}, no day") from None
 
 
 def known_after(evidence: Evidence, limits: GateParams) -> Answer:

@@ -108,7 +108,7 @@ def clustered_se(pull: Floats, clusters: Clusters) -> float:
 
 
 def log_losses(label: NDArray[Any], probability: NDArray[Any]) -> Floats:
-    """Log loss of each row, in nats; probabilities are kept off 0 and 1 by float32's own resolution, as scikit-learn's."""
+    """Log loss of each row, in nats; probabilities are kept off 0 and 1 by float32's resolution, as scikit-learn does."""
     tiny = float(np.finfo(np.float32).eps)
     p = np.clip(probability.astype(np.float64), tiny, 1 - tiny)
     return -np.log(np.where(label.astype(bool), p, 1 - p))
@@ -123,8 +123,8 @@ class Counts:
     positives, negatives : (G, BINS) float64
         Rows per cluster and score bin, by rising score.
     wins : (G, G) float64
-        Pairs of a positive of the first cluster and a negative of the second, ties half, that are ranked right. A drawing
-        of clusters only weights these, so that its ROC AUC costs G x G operations instead of a sort of all rows.
+        Pairs of a positive of the first cluster and a negative of the second, ties half, that are ranked right. A
+        drawing of clusters only weights these: its ROC AUC costs G x G operations instead of a sort of all rows.
     sums : mapping of str to (G,) or (G, 10) float64
         Rows, positives, probability and log loss; ``bin_``: probability and positives per calibration bin.
     """
@@ -187,7 +187,7 @@ class Counts:
         taken = true + np.cumsum(negatives[:, ::-1], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.where(taken > 0, true / taken, 0.0)
-            average = (positives[:, ::-1] * precision).sum(axis=1) / true[:, -1]
+            average: Floats = (positives[:, ::-1] * precision).sum(axis=1) / true[:, -1]
             return average * taken[:, -1] / true[:, -1]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -101,10 +101,11 @@ def cuts_of(
     matrix : (n, k) float32
         The candidate's features of the holdout, in the order of `features`.
     importance : mapping of str to float
-        By feature; the 12 largest take part.
+        By feature; the 12 numbers with the largest take part.
     """
     declared = [_column(name, values) for name, values in columns.items()]
-    ranked = sorted((-importance.get(f.name, 0.0), j) for j, f in enumerate(features) if f.name not in columns)
+    numbers = [(j, f) for j, f in enumerate(features) if f.kind == "q" and f.name not in columns]
+    ranked = sorted((-importance.get(f.name, 0.0), j) for j, f in numbers)
     ranges = [_ranges(features[j], matrix[:, j]) for _, j in ranked[:FEATURES]]
     pairs = [*combinations(declared, 2), *((column, its) for column in declared for its in ranges)]
     return [*ranges, *(_both(*pair) for pair in pairs)]
@@ -116,7 +117,7 @@ def _column(name: str, values: NDArray[Any]) -> Cut:
 
 
 def _ranges(feature: Feature, values: NDArray[np.float32]) -> Cut:
-    """Quarters of a number, values of a category's code that are frequent enough to be a quarter; missing by itself."""
+    """Quarters of a number; missing by itself."""
     known = values[~np.isnan(values)]
     if not known.size:
         return Cut([f"{feature.name} {slices.MISSING}"], np.zeros(values.size, dtype=np.intp))
@@ -129,7 +130,7 @@ def _ranges(feature: Feature, values: NDArray[np.float32]) -> Cut:
 def _range_names(name: str, edges: NDArray[np.float32]) -> Iterator[str]:
     shown = [f"{edge:.4g}" for edge in edges.tolist()]
     yield f"{name} < {shown[0]}"
-    for low, high in zip(shown, shown[1:], strict=False):
+    for low, high in pairwise(shown):
         yield f"{name} {low} to {high}"
     yield f"{name} >= {shown[-1]}"
 

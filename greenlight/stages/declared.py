@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from greenlight import datasets
-from greenlight.core import behaviour
+from greenlight.core import behaviour as behaviours
+from greenlight.core.behaviour import Columns
 from greenlight.core.groups import Protected
 from greenlight.core.model import Feature, Model
 from greenlight.core.paired import Clusters
@@ -77,10 +78,10 @@ class Declared:
         request, features = self.dataset.request, self.dataset.features
         sample = rows.gather_every(max(1, rows.height // size)).head(size)
 
-        def score(columns: behaviour.Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
+        def score(columns: Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
             return model.score(columns, features.row_features).probability
 
-        return behaviour.measure(
+        return behaviours.measure(
             score,
             request.columns_of(sample),
             self._odd(sample.head(ODD_ROWS)),
@@ -88,12 +89,12 @@ class Declared:
             directions=getattr(self.module, "DIRECTIONS", ()),
         )
 
-    def _odd(self, rows: pl.DataFrame) -> Iterable[tuple[str, behaviour.Columns]]:
+    def _odd(self, rows: pl.DataFrame) -> Iterable[tuple[str, Columns]]:
         """Requests with something odd about them, read the way that the server reads them."""
         request = self.dataset.request
         bodies = request.records(rows)
         unseen = getattr(self.module, "UNSEEN", {})
-        for name, change in behaviour.odd_requests(request.Row.model_json_schema(), unseen):
+        for name, change in behaviours.odd_requests(request.Row.model_json_schema(), unseen):
             try:
                 read = [request.Row.model_validate(body | change) for body in bodies]
             except ValueError:  # a rule between fields forbids it: not legal after all

@@ -41,9 +41,7 @@ def run(params: Params, root: Path) -> str:
     paths = params.paths
     metrics = _read(root / paths.metrics)
     evaluation = _read(root / paths.evaluation / EVALUATION)
-    verdict = judge(
-        metrics, evaluation, params.gates, champion=params.champion.version, judged=params.judged
-    )
+    verdict = judge(metrics, evaluation, params.gates, champion=params.champion.version, judged=params.judged)
     _write(root / paths.verdict, verdict.text())
     _write(root / paths.verdict_markdown, verdict.markdown(metrics))
     _write(root / paths.report, render(verdict, metrics, evaluation))
