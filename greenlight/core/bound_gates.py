@@ -98,8 +98,8 @@ def against_champion(metric: str, words: str, limit_name: str, worse: int, *, de
         if loss.low > 0:
             told = f"{says}: {loss.low:.3f} to {loss.high:.3f} worse {sure}"
             return Answer(False, loss.value, margin, f"{told}; {margin:.3f} is the most allowed.", facts)
-        told = f"{says}, but it may be {loss.high:.3f} worse ({sure}; {margin:.3f} is the most allowed)."
-        return Answer(None, loss.value, margin, f"{told} {_more(facts)}", facts)
+        told = f"{says}, but it may be {loss.high:.3f} worse ({sure}; {margin:.3f} is the most allowed)"
+        return Answer(None, loss.value, margin, f"{told}; {_more(facts)}.", facts)
 
     return ask
 
@@ -138,7 +138,7 @@ def _against_limit(
         says = f"{words} {found.value:.3f} is {bound} the {most} allowed, {limit:.3f}, also at its best"
         return Answer(False, found.value, limit, f"{says} ({hardly:.3f} at {percent(found)} confidence).", facts)
     facts |= _needed(evidence, limits, found, abs(found.value - limit))
-    return Answer(None, found.value, limit, f"{says}, and {limit:.3f} is the {most} allowed. {_more(facts)}", facts)
+    return Answer(None, found.value, limit, f"{says}, and {limit:.3f} is the {most} allowed; {_more(facts)}.", facts)
 
 
 def _than(loss: float) -> str:
@@ -170,10 +170,10 @@ def _more(facts: dict[str, Any]) -> str:
     """How many labelled rows would settle it."""
     needed, rows, unit = facts["clusters_needed"], facts["rows_needed"], facts["clustered_by"]
     if needed is None or rows is None:
-        return "It lies on the limit: no number of rows settles it."
+        return "it lies on the limit, where no number of rows settles it"
     more = max(needed - facts["clusters"], 1)
     share = round(rows * more / max(needed, 1))
     if unit == "row":
-        return f"About {more:,} more labelled rows would settle it if it stays as it is."
+        return f"about {more:,} more labelled rows would settle it if it stays as it is"
     plural = "" if more == 1 else "s"
-    return f"About {more:,} more {unit}{plural} ({share:,} labelled rows) would settle it if it stays as it is."
+    return f"about {more:,} more {unit}{plural} ({share:,} labelled rows) would settle it if it stays as it is"

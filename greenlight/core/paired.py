@@ -108,7 +108,7 @@ def clustered_se(pull: Floats, clusters: Clusters) -> float:
 
 
 def log_losses(label: NDArray[Any], probability: NDArray[Any]) -> Floats:
-    """Log loss of each row, in nats; probabilities are kept off 0 and 1 by float32's resolution, as scikit-learn does."""
+    """Log loss of each row, in nats; probabilities are kept off 0 and 1 by float32's resolution, as scikit-learn."""
     tiny = float(np.finfo(np.float32).eps)
     p = np.clip(probability.astype(np.float64), tiny, 1 - tiny)
     return -np.log(np.where(label.astype(bool), p, 1 - p))

@@ -2,9 +2,9 @@
 
 A dataset's folder holds ``source.py`` (which periods exist, fetch one), ``contract.py`` (what must hold),
 ``history.py`` (raw tables to rows and as-of lookups), ``features.py`` (rows to the model's matrix, offline and online),
-``request.py`` (the typed row a client sends) and, if it likes, ``judging.py`` (what its gates need to know). Modules are
-imported when they are first asked for: a server takes `features` and `request` only, and so needs neither the data nor
-Polars.
+``request.py`` (the typed row a client sends) and, if it likes, ``judging.py`` (what its gates need to know). Modules
+are imported when they are first asked for: a server takes `features` and `request` only, and so needs neither the data
+nor Polars.
 """
 
 from __future__ import annotations
