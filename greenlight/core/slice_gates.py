@@ -116,8 +116,7 @@ def _table(
             | ({"champion": _auc(row, "champion"), "drop": value} if what == "difference" else {})
             | {"low": interval.low, "high": interval.high}
         )
-    unseen = [1.0] * max(0, looks - len(rows))
-    corrected = holm([*chances, *unseen])[: len(rows)]
+    corrected = holm(chances, looks)
     error = evidence.error(limits)
     for row, chance in zip(table, corrected, strict=True):
         value = finite(row["drop" if what == "difference" else "roc_auc"], "slice")
