@@ -110,7 +110,10 @@ def verdict_view(verdict: Mapping[str, Any]) -> RenderableType:
     marks = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("?", "yellow")}
     for check in verdict.get("checks", ()):
         value, limit = _figure(check["value"]), _figure(check["limit"])
-        table.add_row(marks[check["passed"]], check["name"], value, limit, check["explanation"])
+        why = check["explanation"]
+        if given := check.get("override"):
+            why += f" Overridden by {given['by']} until {given['expires']}: {given['reason']}"
+        table.add_row(marks[check["passed"]], check["name"], value, limit, why)
     return table
 
 

@@ -66,7 +66,7 @@ def run(params: Params, root: Path) -> str:
     paths = params.paths
     rows = _holdout_rows(root / paths.features / HOLDOUT)
     declared = Declared.of(datasets.load(params.dataset))
-    holdout = _holdout(rows, params.gates.slices.columns, declared)
+    holdout = holdout_of(rows, params.gates.slices.columns, declared)
     candidate = read_model(root / paths.model)
     matrix, scores = _score_candidate(params.dataset, candidate, rows)
     champion = _champion(params, root, rows)
@@ -76,24 +76,13 @@ def run(params: Params, root: Path) -> str:
         "candidate": model_facts(candidate.manifest.to_json(), _sha256(candidate.booster_bytes), size=size),
         "champion": champion.facts if champion else None,
     }
-    gain = total_gain(candidate.booster_bytes)
     features = feature_table(
         candidate.manifest.features,
-        gain,
+        total_gain(candidate.booster_bytes),
         fit=(_array(root / paths.features / "train.npy"), _array(root / paths.features / "train_label.npy")),
         holdout=(matrix, holdout.label),
     )
-    limits = params.gates.slices
-    looks = Looks(
-        resamples=params.gates.resamples,
-        seed=params.train.seed,
-        cuts=cuts_of(holdout.columns, matrix, candidate.manifest.features, gain) if limits.search else (),
-        min_rows=limits.min_rows,
-        min_positives=limits.min_positives,
-        protected=declared.protected,
-        protected_columns={each.column: _objects(rows, each.column) for each in declared.protected},
-        decision=scores.decision,
-    )
+    looks = looks_of(params, declared, holdout, candidate, rows, matrix, scores.decision)
     facts = {
         "time": _json(root / paths.features / "features.json").get("days"),
         "known_after": declared.known_after(candidate.manifest.features),
@@ -115,6 +104,30 @@ def run(params: Params, root: Path) -> str:
     return _summary(metrics, champion)
 
 
+def looks_of(
+    params: Params,
+    declared: Declared,
+    holdout: Holdout,
+    candidate: Model,
+    rows: pl.DataFrame,
+    matrix: Matrix,
+    decision: np.ndarray[Any, np.dtype[np.bool_]],
+) -> Looks:
+    """What is looked at beside the metrics, by params.yaml and by what the dataset declares."""
+    limits = params.gates.slices
+    gain = total_gain(candidate.booster_bytes) if limits.search else {}
+    return Looks(
+        resamples=params.gates.resamples,
+        seed=params.train.seed,
+        cuts=cuts_of(holdout.columns, matrix, candidate.manifest.features, gain) if limits.search else (),
+        min_rows=limits.min_rows,
+        min_positives=limits.min_positives,
+        protected=declared.protected,
+        protected_columns={each.column: _objects(rows, each.column) for each in declared.protected},
+        decision=decision,
+    )
+
+
 def _holdout_rows(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, memory_map=False)
@@ -123,7 +136,8 @@ def _holdout_rows(path: Path) -> pl.DataFrame:
         raise StageFailed(f"the holdout cannot be read: {reason}", where=str(path), todo="run featurize") from exc
 
 
-def _holdout(rows: pl.DataFrame, slice_columns: list[str], declared: Declared) -> Holdout:
+def holdout_of(rows: pl.DataFrame, slice_columns: list[str], declared: Declared) -> Holdout:
+    """The holdout's labels, columns to slice by, and which of its rows move together."""
     unknown = [name for name in slice_columns if name not in rows.columns]
     if unknown:
         raise ConfigError(

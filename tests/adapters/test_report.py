@@ -70,7 +70,7 @@ def test_it_holds_the_summary_every_check_the_pictures_and_every_slice() -> None
         assert check.name in text
         assert check.question in text
         assert check.explanation in text
-    assert page.text.count("ROC") and page.tags.count("figure") == 4
+    assert page.tags.count("figure") == 4
     assert all(
         f'aria-label="{check.name}: value, bounds and limit"' in PAGE
         for check in VERDICT.checks
