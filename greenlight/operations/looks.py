@@ -48,6 +48,14 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
     return JudgedParams(earlier=list(dict.fromkeys(model for _, _, model in found)), day=day)
 
 
+def overridden(project: Project, commit: str) -> list[dict[str, str]]:
+    """Gates of a recorded run whose answer was overridden: ``gate``, ``by``, ``reason``, ``expires``; mostly none."""
+    recorded = _yaml(project.repository.read(commit, "params.yaml"))
+    path = (recorded.get("paths") or {}).get("verdict", "")
+    checks = _json(project.repository.read(commit, path) if path else None).get("checks", [])
+    return [{"gate": check["name"], **check["override"]} for check in checks if check.get("override")]
+
+
 def _verdicts(project: Project, as_of: str, champion: str) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
     """Of each run with a verdict on this holdout against this champion, oldest first: run.json, parameters, model."""
     paths = project.params.paths
@@ -70,16 +78,21 @@ def _verdicts(project: Project, as_of: str, champion: str) -> list[tuple[dict[st
 
 def _details(project: Project, commit: str) -> tuple[dict[str, Any], str]:
     """Parameters of a run, and a name of its model: the booster's SHA-256, or, of a run of old, the run's commit."""
-    import yaml
-
     params, verdict = project.repository.read_many(
         (f"{commit}:params.yaml", f"{commit}:{project.params.paths.verdict}")
     )
-    recorded = yaml.safe_load(params or b"") or {}
+    recorded = _yaml(params)
     for check in _json(verdict).get("checks", []):
         if check.get("name") == "something_new" and (check.get("evidence") or {}).get("candidate"):
             return recorded, str(check["evidence"]["candidate"])
     return recorded, commit
+
+
+def _yaml(content: bytes | None) -> dict[str, Any]:
+    import yaml
+
+    found: Any = yaml.safe_load(content or b"")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _json(content: bytes | None) -> dict[str, Any]:

@@ -78,3 +78,19 @@ def test_an_override_names_a_gate_somebody_a_reason_and_an_end(
     kit.change(root, {"gates.overrides": [OVERRIDE | change]})
     with pytest.raises(ConfigError, match=says):
         plan(kit.open_at(root))
+
+
+def test_who_overrode_what_is_read_back_from_the_record(recorded: Recorded, tmp_path: Path) -> None:
+    from greenlight.operations.looks import overridden
+
+    root = kit.copy(recorded, tmp_path / "repo").root
+    project = kit.open_at(root)
+    commit = project.registry.get("v1").commit
+    assert overridden(project, commit) == []
+    verdict = json.loads(kit.git(root, "show", f"{commit}:reports/verdict.json"))
+    verdict["checks"][0]["override"] = {"by": "Ada", "reason": "A known strike", "expires": "2013-12-31"}
+    kit.git(root, "checkout", "-q", commit)
+    (root / "reports/verdict.json").write_text(json.dumps(verdict))
+    kit.git(root, "commit", "-q", "-a", "-m", "Overridden")
+    found = overridden(project, kit.git(root, "rev-parse", "HEAD"))
+    assert [(each["gate"], each["by"]) for each in found] == [(verdict["checks"][0]["name"], "Ada")]
