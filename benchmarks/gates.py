@@ -26,7 +26,7 @@ from greenlight.core.uncertainty import Design, measure
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "gates.json"
 MONTHS = ("2013-07", "2013-08")  # champion and candidate
-SIMULATIONS = 2000
+SIMULATIONS = 1000
 
 
 def main() -> None:

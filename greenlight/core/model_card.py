@@ -159,15 +159,12 @@ def _slices(evaluation: Mapping[str, Any]) -> Part:
             f"{row['column']} {row['value']}",
             _count(row["rows"]),
             f"{100 * row['positives'] / row['rows']:.1f} %",
-            _interval(row["roc_auc"].get("candidate"), row["se"].get("candidate"), row["clusters"]),
+            _area(row),
         )
         for row in sorted(evaluation["slices"], key=lambda row: (row["column"], -row["rows"], row["value"]))
     ]
     found = evaluation.get("found") or {}
-    weak = [
-        f"{row['name']}: {_interval(row['roc_auc'].get('candidate'), row['se'].get('candidate'), row['clusters'])}"
-        for row in found.get("rows", [])[:5]
-    ]
+    weak = [f"{row['name']}: {_area(row)}" for row in found.get("rows", [])[:5]]
     which = "Where it lost most to the champion" if evaluation["models"].get("champion") else "The weakest"
     head = f"{which}, of {found.get('looked_at', 0):,} slices that a search looked at"
     lines = [f"{head}: {'; '.join(weak)}."] if weak else []
@@ -218,6 +215,17 @@ def _interval(value: float | None, se: float | None, clusters: int) -> str:
         return number(value)
     reach = t_quantile(SIDES, clusters - 1) * se
     return f"{value:.3f} ({value - reach:.3f} to {value + reach:.3f})"
+
+
+def _area(row: Mapping[str, Any]) -> str:
+    """ROC AUC of a slice; an interval that leaves 0 to 1 says that the slice is too small for one."""
+    value, se, clusters = row["roc_auc"].get("candidate"), row["se"].get("candidate"), row["clusters"]
+    if value is None or se is None or clusters < 2:
+        return "–" if value is None else f"{value:.3f}"
+    reach = t_quantile(SIDES, clusters - 1) * se
+    return (
+        _interval(value, se, clusters) if 0 <= value - reach and value + reach <= 1 else f"{value:.3f} (too few rows)"
+    )
 
 
 def _count(value: int | None) -> str:
