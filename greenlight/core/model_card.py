@@ -224,7 +224,7 @@ def _area(row: Mapping[str, Any]) -> str:
         return "–" if value is None else f"{value:.3f}"
     reach = t_quantile(SIDES, clusters - 1) * se
     return (
-        _interval(value, se, clusters) if 0 <= value - reach and value + reach <= 1 else f"{value:.3f} (too few rows)"
+        _interval(value, se, clusters) if value - reach >= 0 and value + reach <= 1 else f"{value:.3f} (too few rows)"
     )
 
 
