@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -71,6 +71,9 @@ bench-reproduce: setup ## how many runs of twenty kinds and more come back ident
 
 bench-contract: setup ## the contract by Great Expectations against plain queries, to 30 million rows (minutes; 5 GB, frees them)
 	@$(BIN)/python -m benchmarks.contract
+
+bench-gates: setup ## what the gates cost beside training, a comparison on a million rows, and whether the bounds hold
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.gates
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

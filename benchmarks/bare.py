@@ -111,7 +111,8 @@ def evaluate(state: dict) -> None:
     from greenlight.core.gates import judge
     from greenlight.core.importance import total_gain
     from greenlight.core.model import Model
-    from greenlight.stages.evaluate import _holdout
+    from greenlight.stages.declared import Declared
+    from greenlight.stages.evaluate import holdout_of, looks_of
     from greenlight.stages.score import read_model, score
     from greenlight.stages.train import _manifest
 
@@ -121,7 +122,8 @@ def evaluate(state: dict) -> None:
     model = Model.build(manifest, state["lookups"], trained.booster)
     matrix, unseen = dataset.features.row_features(dataset.request.columns_of(rows), model.lookups, state["vocabulary"])
     scores = model.score_matrix(matrix, unseen)
-    holdout = _holdout(rows, params.gates.slices.columns)
+    declared = Declared.of(dataset)
+    holdout = holdout_of(rows, params.gates.slices.columns, declared)
     champion = read_model(Path(params.paths.champion) / "model")
     probability = {"candidate": scores.probability, "champion": score(champion, rows).probability}
     facts = {
@@ -132,7 +134,14 @@ def evaluate(state: dict) -> None:
         dataset.features.FEATURES, total_gain(trained.booster), fit=state["train"], holdout=(matrix, holdout.label)
     )
     metrics = metrics_document(holdout, probability, scores.unseen)
-    document = evaluation_document(holdout, probability, dataset=params.dataset, models=facts, features=table)
+    looks = looks_of(params, declared, holdout, model, rows, matrix, scores.decision)
+    found = {
+        "known_after": declared.known_after(manifest.features),
+        "behaviour": declared.behaviour(model, rows, params.gates.behaviour.rows),
+    }
+    document = evaluation_document(
+        holdout, probability, dataset=params.dataset, models=facts, features=table, facts=found, looks=looks
+    )
     verdict = judge(metrics, document, params.gates, champion=params.champion.version)
     state |= {"decision": verdict.decision, "roc_auc": metrics["candidate"]["roc_auc"]}
 

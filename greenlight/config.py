@@ -10,23 +10,20 @@ import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from greenlight.errors import ConfigError
+from greenlight.limits import GateParams as GateParams
+from greenlight.limits import JudgedParams as JudgedParams
+from greenlight.limits import Section, Share
+from greenlight.limits import SliceParams as SliceParams
 
 Device = Literal["auto", "cpu", "cuda"]
-Share = Annotated[float, Field(ge=0, le=1)]
 PREFIX = "GREENLIGHT_"
 PERIOD = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-
-
-class Section(BaseModel):
-    """A part of params.yaml: frozen, no unknown keys, no silent conversions between types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -86,49 +83,6 @@ class DecisionParams(Section):
     golden_rows: int = Field(ge=1, le=1000)
 
 
-class MinimumParams(Section):
-    """What every candidate must reach on the holdout."""
-
-    roc_auc: Share
-    average_precision_lift: float = Field(ge=0)
-    log_loss_ratio: float = Field(gt=0)
-    calibration_error: Share
-
-
-class AgainstChampionParams(Section):
-    """How much worse than the champion a candidate may be on the same rows."""
-
-    max_roc_auc_drop: Share
-    max_log_loss_rise: float = Field(ge=0)
-
-
-class SliceParams(Section):
-    """Which slices are looked at, from which size on, and when one has collapsed."""
-
-    columns: list[str]
-    min_rows: int = Field(ge=1)
-    min_positives: int = Field(ge=1)
-    min_roc_auc: Share
-    max_roc_auc_drop: Share
-
-
-class LeakParams(Section):
-    """When one feature, or the model as a whole, is too good to be true."""
-
-    max_single_feature_share: float = Field(gt=0)
-    max_roc_auc: Share
-
-
-class GateParams(Section):
-    """Limits of the gates."""
-
-    min_rows: int = Field(ge=1)
-    minimum: MinimumParams
-    champion: AgainstChampionParams
-    slices: SliceParams
-    leak: LeakParams
-
-
 class PreflightParams(Section):
     """Budgets that a built bento must keep before it may serve."""
 
@@ -160,6 +114,8 @@ class PathParams(Section):
     verdict: str
     verdict_markdown: str
     report: str
+    model_card: str = "reports/model_card.md"
+    model_card_page: str = "reports/model_card.html"
     run: str
     sbom: str = "reports/sbom.cdx.json"
 
@@ -172,6 +128,7 @@ class Params(Section):
     champion: ChampionParams = ChampionParams()
     train: TrainParams
     decision: DecisionParams
+    judged: JudgedParams = JudgedParams()
     gates: GateParams
     preflight: PreflightParams
     release: ReleaseParams

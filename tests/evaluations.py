@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from greenlight.config import GateParams
-from greenlight.core.evaluation import Holdout, evaluation_document, feature_table, metrics_document
+from greenlight.core.evaluation import Holdout, Looks, evaluation_document, feature_table, metrics_document
 from greenlight.core.metrics import json_text
 from greenlight.core.model import Feature
+from greenlight.core.paired import Clusters
+from greenlight.core.slice_search import cuts_of
+from greenlight.core.uncertainty import Design
 
 LIMITS = GateParams.model_validate(
     {
@@ -21,7 +24,7 @@ LIMITS = GateParams.model_validate(
             "log_loss_ratio": 1.02,
             "calibration_error": 0.12,
         },
-        "champion": {"max_roc_auc_drop": 0.005, "max_log_loss_rise": 0.010},
+        "champion": {"max_roc_auc_drop": 0.010, "max_log_loss_rise": 0.010},
         "slices": {
             "columns": ["carrier", "origin"],
             "min_rows": 300,
@@ -32,6 +35,20 @@ LIMITS = GateParams.model_validate(
         "leak": {"max_single_feature_share": 0.95, "max_roc_auc": 0.95},
     }
 )
+FACTS: dict[str, Any] = {
+    "time": {
+        "train": {"first": "2013-02-01", "last": "2013-06-30"},
+        "stop": {"first": "2013-07-01", "last": "2013-07-31"},
+        "holdout": {"first": "2013-08-01", "last": "2013-08-31"},
+    },
+    "known_after": {"declared": ["dep_delay"], "used": []},
+    "behaviour": {
+        "rows": 256,
+        "legal": {"tried": 40, "unanswered": []},
+        "invariances": [{"name": "a year later", "largest_change": 0.0}],
+        "directions": [{"name": "more wind", "mean_effect": 0.04}],
+    },
+}
 FEATURES = (Feature("hour", "q"), Feature("carrier", "c"), Feature("wind", "q"))
 
 
@@ -59,23 +76,27 @@ def documents(
         "carrier": np.array(["UA", "B6", "DL", "HA"], dtype=object)[carrier.astype(int)],
         "origin": rng.choice(np.array(["EWR", "JFK", "LGA"], dtype=object), rows),
     }
-    holdout = Holdout("2013-08", label, 31, columns)
-    facts = {"run": "", "as_of": "2013-08", "device": "cpu", "trees": 80}
+    day = np.sort(rng.integers(0, 31, rows))
+    holdout = Holdout("2013-08", label, 31, columns, Design(Clusters.of(day), "day"))
+    facts = {"run": "", "as_of": "2013-08", "device": "cpu", "trees": 80, "bytes": 90_000}
     models: dict[str, Any] = {
         "candidate": facts | {"version": "", "sha256": "c" * 64, **trained("2013-02", "2013-07")},
         "champion": facts | {"version": "v1", "sha256": "a" * 64, **trained("2013-01", "2013-06")}
         if champion
         else None,
     }
-    half = rows // 2
+    half, gain = rows // 2, {"hour": 50.0, "wind": 30.0, "carrier": 20.0}
     table = feature_table(
         FEATURES,
-        {"hour": 50.0, "wind": 30.0, "carrier": 20.0},
+        gain,
         fit=(matrix[:half], label[:half]),
         holdout=(matrix[half:], label[half:]),
     )
     metrics = metrics_document(holdout, found, {"carrier": 3})
-    evaluation = evaluation_document(holdout, found, dataset="flight_delay", models=models, features=table)
+    looks = Looks(200, 1, cuts_of(columns, matrix, FEATURES, gain), min_rows=300, min_positives=100)
+    evaluation = evaluation_document(
+        holdout, found, dataset="flight_delay", models=models, features=table, facts=FACTS, looks=looks
+    )
     return json.loads(json_text(metrics)), json.loads(json_text(evaluation))
 
 

@@ -129,3 +129,23 @@ def test_root_is_found_from_a_folder_below(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
 
     assert find_root(deep) == tmp_path
+
+
+def test_a_file_from_before_the_bounds_is_still_understood(tmp_path: Path) -> None:
+    """Sections and keys that gates came with later have defaults: a run of old is read with today's schema."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del raw["judged"]
+    for key in ("min_clusters", "confidence", "resamples", "behaviour", "fairness", "size", "overrides"):
+        del raw["gates"][key]
+    for section, key in (("minimum", "calibration_gap"), ("champion", "detectable_roc_auc"), ("slices", "search")):
+        del raw["gates"][section][key]
+    del raw["paths"]["model_card"], raw["paths"]["model_card_page"]
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    assert Params.load(file) == Params.load(ROOT / "params.yaml")
+
+
+def test_one_gate_is_overridden_once(write) -> None:
+    override = {"gate": "size", "by": "Ada", "reason": "A reason long enough", "expires": "2030-01-01"}
+    with pytest.raises(ConfigError, match="a gate is overridden twice"):
+        Params.load(write(gates__overrides=[override, override]))

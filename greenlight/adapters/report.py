@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from greenlight.adapters.pictures import draw
+from greenlight.adapters.strips import forest, strip
 from greenlight.core.gates import GATES
 from greenlight.core.verdict import Check, Verdict, number
 
@@ -32,6 +33,11 @@ EVIDENCE = {
     "most": "the three that moved most",
     "strongest": "the five strongest features",
     "not_tested": "too small to test",
+    "intervals": "each with its bounds",
+    "watched": "beyond the limit, but not beyond chance",
+    "changes": "what must not matter",
+    "effects": "what must raise the probability",
+    "between": "furthest apart",
 }
 PICTURES = (
     ("roc", "ROC", "Further up and left is better; the dashes are chance."),
@@ -67,6 +73,7 @@ def render(verdict: Verdict, metrics: Mapping[str, Any], evaluation: Mapping[str
     return _template().render(
         verdict=verdict,
         metrics=metrics,
+        evaluation=evaluation,
         models=evaluation["models"],
         cards=_cards(metrics),
         seen=_seen(verdict, evaluation["models"]["champion"]),
@@ -88,7 +95,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(figure=figure, signed=signed, count=lambda value: f"{value:,}")
-    environment.globals.update(number=number, titles=EVIDENCE)
+    environment.globals.update(number=number, titles=EVIDENCE, strip=strip, forest=forest)
     return environment.get_template(TEMPLATE)
 
 

@@ -110,7 +110,10 @@ def verdict_view(verdict: Mapping[str, Any]) -> RenderableType:
     marks = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("?", "yellow")}
     for check in verdict.get("checks", ()):
         value, limit = _figure(check["value"]), _figure(check["limit"])
-        table.add_row(marks[check["passed"]], check["name"], value, limit, check["explanation"])
+        why = check["explanation"]
+        if given := check.get("override"):
+            why += f" Overridden by {given['by']} until {given['expires']}: {given['reason']}"
+        table.add_row(marks[check["passed"]], check["name"], value, limit, why)
     return table
 
 
@@ -174,6 +177,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
         since = f" since {moment(live['since'])}" if live.get("since") else ""
         warm = f"; on standby: {', '.join(live['standby'])}" if live.get("standby") else ""
         serving = Text.assemble((live["version"], "bold green"), f" (run {live.get('run') or 'unknown'}{since}){warm}")
+        for given in live.get("overridden", ()):
+            serving.append("\n{gate} overridden by {by} until {expires}: {reason}".format(**given), "yellow")
     down = [process for process in status["processes"] if process["state"] != "active" or not process["pid"]]
     state = Text("up", "green") if status.get("up") else Text("down; greenlight up starts it", "yellow")
     if down and status.get("processes"):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlight.core import slices
+from greenlight.core import groups, slice_search, slices, uncertainty
 from greenlight.core.importance import gain_shares, power_alone
 from greenlight.core.metrics import Labels, Probabilities, binary_metrics, curves
 from greenlight.core.model import Feature
+from greenlight.core.paired import Clusters
+from greenlight.core.slice_search import Cut
+from greenlight.core.uncertainty import Design
 
 FORMAT = 1
 Matrix = NDArray[np.float32]
@@ -32,12 +35,48 @@ class Holdout:
         Distinct days among the rows; rows of one day move together.
     columns : mapping of str to (n,) object
         What to slice by.
+    design : Design, optional
+        Which rows move together; without, each row is its own.
     """
 
     period: str
     label: Labels
     days: int
     columns: Mapping[str, NDArray[Any]]
+    design: Design | None = None
+
+    @property
+    def hangs_together(self) -> Design:
+        """The design, also where none is declared."""
+        return self.design or Design(Clusters.rows(self.label.size), "")
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What is looked at beside the metrics.
+
+    Attributes
+    ----------
+    resamples, seed : int
+        Of the bootstrap.
+    cuts : sequence of Cut
+        Slices to search; empty for no search.
+    min_rows, min_positives : int
+        Sizes from which a slice, or a group, is looked at.
+    protected : sequence of Protected
+        What groups of people the dataset declares, with their values by column in `protected_columns`.
+    decision : (n,) bool, optional
+        The candidate's; needed where there are protected groups.
+    """
+
+    resamples: int = 2000
+    seed: int = 0
+    cuts: Sequence[Cut] = ()
+    min_rows: int = 1
+    min_positives: int = 1
+    protected: Sequence[groups.Protected] = ()
+    protected_columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    decision: NDArray[np.bool_] | None = None
 
 
 def metrics_document(
@@ -73,27 +112,62 @@ def evaluation_document(
     dataset: str,
     models: Mapping[str, Any],
     features: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any],
+    looks: Looks,
 ) -> dict[str, Any]:
-    """evaluation.json: models, curves, slices and features.
+    """evaluation.json: models, standard errors, curves, slices, groups and features.
 
     Parameters
     ----------
+    facts : mapping
+        What the stage found out itself: ``time``, ``known_after``, ``behaviour``.
+    looks : Looks
+        What else to look at, and how.
     models : mapping
         ``candidate`` and ``champion``, each from `model_facts`; champion is None where there is none.
     features : sequence of mapping
         From `feature_table`.
     """
+    design = holdout.hangs_together
+    clusters = design.clusters
     return {
         "format": FORMAT,
         "dataset": dataset,
         "models": dict(models),
+        **facts,
+        "uncertainty": uncertainty.measure(holdout.label, scores, design, resamples=looks.resamples, seed=looks.seed),
         "curves": {name: curves(holdout.label, score) for name, score in scores.items()},
-        "slices": slices.measure(holdout.label, scores, holdout.columns),
+        "slices": slices.measure(holdout.label, scores, holdout.columns, clusters),
+        "found": slice_search.search(
+            holdout.label,
+            scores,
+            looks.cuts,
+            clusters=clusters,
+            min_rows=looks.min_rows,
+            min_positives=looks.min_positives,
+        ),
+        "groups": _groups(holdout, scores["candidate"], looks, clusters),
         "features": list(features),
     }
 
 
-def model_facts(manifest: Mapping[str, Any], sha256: str, *, version: str = "", run: str = "") -> dict[str, Any]:
+def _groups(holdout: Holdout, score: Probabilities, looks: Looks, clusters: Clusters) -> list[dict[str, Any]]:
+    if not looks.protected or looks.decision is None:
+        return []
+    return groups.measure(
+        holdout.label,
+        score,
+        looks.decision,
+        looks.protected,
+        looks.protected_columns,
+        clusters,
+        min_rows=looks.min_rows,
+    )
+
+
+def model_facts(
+    manifest: Mapping[str, Any], sha256: str, *, version: str = "", run: str = "", size: int | None = None
+) -> dict[str, Any]:
     """What the gates and the report say of a model.
 
     Parameters
@@ -102,6 +176,8 @@ def model_facts(manifest: Mapping[str, Any], sha256: str, *, version: str = "", 
         Content of the model's model.json.
     sha256 : str
         Of the booster's bytes: equal for the same model.
+    size : int, optional
+        How many they are.
 
     Raises
     ------
@@ -117,6 +193,10 @@ def model_facts(manifest: Mapping[str, Any], sha256: str, *, version: str = "", 
         "trees": manifest["trees"],
         "device": manifest["device"],
         "sha256": sha256,
+        "bytes": size,
+        "seed": manifest.get("seed"),
+        "threshold": manifest.get("threshold"),
+        "rows": dict(manifest.get("rows") or {}),
     }
 
 

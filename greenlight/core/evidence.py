@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenlight.config import PERIOD
+from greenlight.config import PERIOD, GateParams
+from greenlight.core.bounds import spent, t_quantile
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -45,6 +46,35 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A number with its one-sided bounds, each of which holds with `confidence`.
+
+    Attributes
+    ----------
+    value, low, high, se : float
+    confidence : float
+        0 to 1.
+    clusters : int
+        What the standard error was counted over.
+    unit : str
+        What a cluster is: ``day``, or ``row``.
+    """
+
+    value: float
+    low: float
+    high: float
+    se: float
+    confidence: float
+    clusters: int
+    unit: str
+
+    def facts(self) -> dict[str, Any]:
+        """As evidence of a check."""
+        found = {"low": self.low, "high": self.high, "standard_error": self.se, "confidence": self.confidence}
+        return found | {"clusters": self.clusters, "clustered_by": self.unit}
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The documents that an evaluation left, with accessors that fail closed.
 
@@ -54,11 +84,56 @@ class Evidence:
         Contents of metrics.json and evaluation.json.
     expected_champion : str
         The version that the run was to be compared with; empty if unknown.
+    earlier : tuple of str
+        SHA-256 of the boosters that were judged on this holdout against this champion before, oldest first.
     """
 
     metrics: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     expected_champion: str = ""
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def look(self) -> int:
+        """The how manyth model is judged on this holdout: 1, 2, ...; the same model again keeps its number."""
+        candidate = self.text("evaluation", "models", "candidate", "sha256")
+        known = candidate in self.earlier
+        return (self.earlier.index(candidate) if known else len(self.earlier)) + 1
+
+    def error(self, limits: GateParams) -> float:
+        """The chance of a wrong answer that each bound of this look may have."""
+        return spent(1 - limits.confidence, self.look)
+
+    def interval(self, value: float, limits: GateParams, *keys: str) -> Interval:
+        """`value` with bounds from the standard error at a path below ``evaluation.uncertainty``.
+
+        Raises
+        ------
+        Missing
+            There is no standard error, or it was counted over fewer than two clusters.
+        """
+        clusters = self.number("evaluation", "uncertainty", "clusters")
+        se = self.number("evaluation", "uncertainty", *keys, "se")
+        return self.bounded(value, se, clusters, limits)
+
+    def bounded(self, value: float, se: float, clusters: float, limits: GateParams, error: float = 0) -> Interval:
+        """`value` with bounds at the confidence of this look, or with the chance `error` of being wrong.
+
+        Raises
+        ------
+        Missing
+            The standard error is negative, or there are fewer than two clusters.
+        """
+        if se < 0 or clusters < 2:
+            raise Missing(f"a standard error of {se} over {clusters:.0f} clusters is none; it")
+        error = error or self.error(limits)
+        reach = t_quantile(1 - error, clusters - 1) * se
+        return Interval(value, value - reach, value + reach, se, 1 - error, int(clusters), self.unit)
+
+    @property
+    def unit(self) -> str:
+        """What moves together: ``day``, or ``row`` where nothing does."""
+        return self.text("evaluation", "uncertainty", "clustered_by") or "row"
 
     def get(self, document: str, *keys: str) -> Any:
         """The value at a path, None where there is none."""

@@ -7,17 +7,16 @@ limits and returns an `Answer`, and append it to `GATES`; the contract tests ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenlight.config import GateParams
-from greenlight.core import slice_gates
+from greenlight.config import GateParams, JudgedParams
+from greenlight.core import conduct_gates, leak_gates, slice_gates
+from greenlight.core.bound_gates import Asks, against_champion, calibration_gap, minimum
 from greenlight.core.evidence import Answer, Evidence, Missing
 from greenlight.core.metrics import plain
 from greenlight.core.verdict import Check, Verdict, decide
-
-Asks = Callable[[Evidence, GateParams], Answer]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,12 @@ class Gate:
 
 
 def judge(
-    metrics: Mapping[str, Any], evaluation: Mapping[str, Any], limits: GateParams, *, champion: str = ""
+    metrics: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    limits: GateParams,
+    *,
+    champion: str = "",
+    judged: JudgedParams | None = None,
 ) -> Verdict:
     """Ask every gate about the candidate. Never raises.
 
@@ -52,20 +56,25 @@ def judge(
     metrics : mapping
         Content of reports/metrics.json: ``holdout``, ``candidate``, ``champion``.
     evaluation : mapping
-        Content of reports/evaluation/evaluation.json: ``dataset``, ``models``, ``slices``, ``features``.
+        Content of reports/evaluation/evaluation.json: ``dataset``, ``models``, ``uncertainty``, ``slices``, ...
     limits : GateParams
         Section ``gates`` of params.yaml.
     champion : str, optional
         The version that the run said it would compare with; an evaluation that compared with anything else does
         not pass.
+    judged : JudgedParams, optional
+        Section ``judged``: who was judged on this holdout before, and on which day overrides are looked at.
 
     Returns
     -------
     Verdict
-        ``promote`` only if every gate passed; any failed one rejects; else any undecided one is inconclusive.
+        ``promote`` only if every gate passed or is overridden; any failed one rejects; else any undecided one is
+        inconclusive.
     """
-    evidence = Evidence(metrics, evaluation, expected_champion=champion)
-    checks = tuple(_check(gate, evidence, limits) for gate in GATES)
+    judged = judged or JudgedParams()
+    evidence = Evidence(metrics, evaluation, champion, earlier=tuple(judged.earlier))
+    given = _overrides(limits, judged.day)
+    checks = tuple(_check(gate, evidence, limits, given.get(gate.name, {})) for gate in GATES)
     return Verdict(
         decision=decide(checks),
         checks=checks,
@@ -76,7 +85,21 @@ def judge(
     )
 
 
-def _check(gate: Gate, evidence: Evidence, limits: GateParams) -> Check:
+def unknown_overrides(limits: GateParams) -> Sequence[str]:
+    """Names in ``gates.overrides`` that no gate has."""
+    return [override.gate for override in limits.overrides if override.gate not in NAMES]
+
+
+def _overrides(limits: GateParams, day: str) -> dict[str, dict[str, str]]:
+    """By gate, the overrides that count on a day; without a day none does."""
+    return {
+        override.gate: {"by": override.by, "reason": override.reason, "expires": override.expires}
+        for override in limits.overrides
+        if day and day <= override.expires
+    }
+
+
+def _check(gate: Gate, evidence: Evidence, limits: GateParams, override: Mapping[str, str]) -> Check:
     try:
         answer = gate.ask(evidence, limits)
     except Missing as exc:
@@ -91,6 +114,7 @@ def _check(gate: Gate, evidence: Evidence, limits: GateParams) -> Check:
         limit=plain(answer.limit),
         evidence=plain(answer.evidence),
         explanation=answer.explanation,
+        override=override if answer.passed is not True else {},
     )
 
 
@@ -99,115 +123,32 @@ def holdout_rows(evidence: Evidence, limits: GateParams) -> Answer:
     rows = evidence.number("metrics", "holdout", "rows")
     positives = evidence.number("metrics", "holdout", "positives")
     facts = {"rows": rows, "positives": positives, "days": evidence.get("metrics", "holdout", "days")}
+    facts |= {"clustered_by": evidence.unit, "look": evidence.look}
     if not 0 < positives < rows:
         return Answer(False, rows, limits.min_rows, f"Only one class among {rows:,.0f} rows.", facts)
     if rows < limits.min_rows:
         return Answer(None, rows, limits.min_rows, f"{rows:,.0f} rows decide nothing; {limits.min_rows:,} do.", facts)
-    return Answer(True, rows, limits.min_rows, f"{rows:,.0f} rows, {positives:,.0f} of them positive.", facts)
+    says = f"{rows:,.0f} rows, {positives:,.0f} of them positive"
+    if evidence.look > 1:
+        says += f"; candidate number {evidence.look} on them, so its bounds are at {1 - evidence.error(limits):.2%}"
+    return Answer(True, rows, limits.min_rows, f"{says}.", facts)
 
 
 def something_new(evidence: Evidence, limits: GateParams) -> Answer:
     """The candidate is another model than the champion."""
+    candidate = evidence.sha256("candidate")
+    facts = {"candidate": candidate}
     if evidence.champion() is None:
-        return Answer(True, explanation="There is no champion yet.")
-    candidate, champion = evidence.sha256("candidate"), evidence.sha256("champion")
-    facts = {"candidate": candidate, "champion": champion}
+        return Answer(True, explanation="There is no champion yet.", evidence=facts)
+    champion = evidence.sha256("champion")
+    facts |= {"champion": champion}
     if candidate == champion:
         return Answer(False, explanation="Same bytes as the champion: nothing new to release.", evidence=facts)
     return Answer(True, explanation="The candidate's booster differs from the champion's.", evidence=facts)
 
 
-def _minimum(metric: str, words: str) -> Asks:
-    def ask(evidence: Evidence, limits: GateParams) -> Answer:
-        value = evidence.number("metrics", "candidate", metric)
-        limit = float(getattr(limits.minimum, metric))
-        verb = "reaches" if value >= limit else "is below"
-        return Answer(value >= limit, value, limit, f"{words} {value:.3f} {verb} the least allowed, {limit:.3f}.")
-
-    return ask
-
-
-def _maximum(metric: str, words: str) -> Asks:
-    def ask(evidence: Evidence, limits: GateParams) -> Answer:
-        value = evidence.number("metrics", "candidate", metric)
-        limit = float(getattr(limits.minimum, metric))
-        verb = "keeps within" if value <= limit else "is above"
-        return Answer(value <= limit, value, limit, f"{words} {value:.3f} {verb} the most allowed, {limit:.3f}.")
-
-    return ask
-
-
-def _against_champion(metric: str, words: str, limit_name: str, worse: int) -> Asks:
-    """`worse` is +1 where a rise of the metric is a loss, -1 where a drop is."""
-
-    def ask(evidence: Evidence, limits: GateParams) -> Answer:
-        limit = float(getattr(limits.champion, limit_name))
-        candidate = evidence.number("metrics", "candidate", metric)
-        champion = evidence.champion()
-        if champion is None:
-            return Answer(True, None, limit, "There is no champion; the minimum alone counts.")
-        facts: dict[str, Any] = {"candidate": candidate, "seen_by_champion": champion.seen_holdout}
-        if champion.seen_holdout:
-            words_seen = f"Champion {champion.version} was {champion.seen_holdout} the holdout: not comparable on it."
-            return Answer(None, None, limit, words_seen, facts)
-        theirs = evidence.number("metrics", "champion", metric)
-        loss = worse * (candidate - theirs)
-        facts |= {"champion": theirs, "difference": candidate - theirs}
-        size, side = abs(candidate - theirs), "better" if loss < 0 else "worse"
-        than = f"{size:.3f} {side} than" if size >= 0.0005 else "as good as"
-        says = f"{words} {candidate:.3f} is {than} champion {champion.version}'s {theirs:.3f}"
-        if loss > limit:
-            return Answer(False, loss, limit, f"{says}; {limit:.3f} is the most allowed.", facts)
-        within = f", within {limit:.3f}" if side == "worse" and size >= 0.0005 else ""
-        return Answer(True, loss, limit, f"{says}{within}.", facts)
-
-    return ask
-
-
-def holdout_unseen(evidence: Evidence, limits: GateParams) -> Answer:
-    """The candidate has neither trained nor stopped on the holdout or anything newer."""
-    holdout = evidence.text("metrics", "holdout", "period")
-    stopped = evidence.text("evaluation", "models", "candidate", "stopped_on")
-    seen = evidence.seen_holdout("candidate")
-    if seen:
-        return Answer(False, explanation=f"The candidate was {seen} the holdout {holdout} or newer data.")
-    return Answer(True, explanation=f"Its training ended with {stopped}, before the holdout {holdout}.")
-
-
-def single_feature(evidence: Evidence, limits: GateParams) -> Answer:
-    """No feature alone does (nearly) all that the model does: either it leaks, or the rest is idle."""
-    limit = limits.leak.max_single_feature_share
-    model = evidence.number("metrics", "candidate", "roc_auc")
-    alone = sorted(
-        ((evidence.checked(row, "roc_auc_alone"), str(row["name"])) for row in evidence.rows("features")),
-        reverse=True,
-    )
-    if not alone:
-        raise Missing("evaluation.features is empty")
-    if model <= 0.5:
-        return Answer(False, None, limit, f"The model ranks no better than chance (ROC AUC {model:.3f}).")
-    power, name = alone[0]
-    share = (power - 0.5) / (model - 0.5)
-    facts: dict[str, Any] = {
-        "strongest": [{"feature": n, "roc_auc_alone": p, "share": (p - 0.5) / (model - 0.5)} for p, n in alone[:5]]
-    }
-    says = f"{name} alone reaches ROC AUC {power:.3f}, {share:.0%} of what the model's {model:.3f} has over chance"
-    if share > limit:
-        facts["worst"] = [row for row in facts["strongest"] if row["share"] > limit]
-        return Answer(False, share, limit, f"{says}: it may be known only afterwards, or the rest is idle.", facts)
-    return Answer(True, share, limit, f"{says}.", facts)
-
-
-def too_good(evidence: Evidence, limits: GateParams) -> Answer:
-    """A model better than anything honest on this kind of problem has seen the answer."""
-    value, limit = evidence.number("metrics", "candidate", "roc_auc"), limits.leak.max_roc_auc
-    if value > limit:
-        return Answer(False, value, limit, f"ROC AUC {value:.3f} is too good to be true; look for a leak.")
-    return Answer(True, value, limit, f"ROC AUC {value:.3f} is believable (up to {limit:.3f}).")
-
-
 ENOUGH, RANKING, CALIBRATION = "Is there enough to judge?", "Ranking", "Calibration"
-SLICES, LEAKS = "Slices", "Leaks"
+SLICES, LEAKS, CONDUCT = "Slices", "Leaks", "Behaviour and size"
 
 GATES: tuple[Gate, ...] = (
     Gate("holdout_rows", "Is the holdout large enough to decide anything?", holdout_rows, ENOUGH),
@@ -215,42 +156,52 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "min_roc_auc",
         "Does it rank the holdout well enough?",
-        _minimum("roc_auc", "ROC AUC"),
+        minimum("roc_auc", "ROC AUC", at_least=True),
         RANKING,
     ),
     Gate(
         "min_average_precision",
         "Does its top of the list beat drawing at random by enough?",
-        _minimum("average_precision_lift", "Average precision over the share of positives"),
+        minimum("average_precision_lift", "Average precision over the share of positives", at_least=True),
         RANKING,
     ),
     Gate(
         "champion_roc_auc",
         "Does it rank the same rows as well as the champion?",
-        _against_champion("roc_auc", "ROC AUC", "max_roc_auc_drop", -1),
+        against_champion("roc_auc", "ROC AUC", "max_roc_auc_drop", -1, detect="detectable_roc_auc"),
         RANKING,
     ),
     Gate(
         "max_log_loss",
         "Are its probabilities worth more than the base rate alone?",
-        _maximum("log_loss_ratio", "Log loss over that of the base rate"),
+        minimum("log_loss_ratio", "Log loss over that of the base rate", at_least=False),
         CALIBRATION,
     ),
     Gate(
         "max_calibration_error",
         "Does what it forecasts happen as often as forecast?",
-        _maximum("calibration_error", "Calibration error"),
+        minimum("calibration_error", "Calibration error", at_least=False),
         CALIBRATION,
     ),
+    Gate("calibration_gap", "Does it forecast as many as there are?", calibration_gap, CALIBRATION),
     Gate(
         "champion_log_loss",
         "Are its probabilities as good as the champion's on the same rows?",
-        _against_champion("log_loss", "Log loss", "max_log_loss_rise", +1),
+        against_champion("log_loss", "Log loss", "max_log_loss_rise", +1),
         CALIBRATION,
     ),
     Gate("slices_floor", "Does it rank every large enough slice?", slice_gates.floor, SLICES),
     Gate("slices_champion", "Is no slice much worse than with the champion?", slice_gates.drop, SLICES),
-    Gate("holdout_unseen", "Has the candidate not seen the holdout?", holdout_unseen, LEAKS),
-    Gate("single_feature", "Does it need more than one feature?", single_feature, LEAKS),
-    Gate("too_good", "Is it believable?", too_good, LEAKS),
+    Gate("slices_found", "Is there no bad slice that nobody declared?", slice_gates.found, SLICES),
+    Gate("fairness", "Are protected groups treated alike?", conduct_gates.fairness, SLICES),
+    Gate("holdout_unseen", "Has the candidate not seen the holdout?", leak_gates.holdout_unseen, LEAKS),
+    Gate("time_travel", "Is every row trained on older than the holdout?", leak_gates.time_travel, LEAKS),
+    Gate("known_after", "Is every feature known when it is needed?", leak_gates.known_after, LEAKS),
+    Gate("single_feature", "Does it need more than one feature?", leak_gates.single_feature, LEAKS),
+    Gate("too_good", "Is it believable?", leak_gates.too_good, LEAKS),
+    Gate("answers", "Does every legal request get an answer?", conduct_gates.answers, CONDUCT),
+    Gate("invariance", "Does what must not matter not matter?", conduct_gates.invariance, CONDUCT),
+    Gate("directions", "Does what makes it likelier not make it less likely?", conduct_gates.directions, CONDUCT),
+    Gate("size", "Is the model small enough?", conduct_gates.size, CONDUCT),
 )
+NAMES = tuple(gate.name for gate in GATES)

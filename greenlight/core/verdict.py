@@ -38,6 +38,9 @@ class Check:
         Further numbers, JSON-ready.
     explanation : str
         One or two sentences for a person: the value against the limit, and what it means.
+    override : mapping
+        ``by``, ``reason`` and ``expires`` where somebody has taken it on themselves that this answer does not count;
+        else empty. `passed` stays what the gate said.
     """
 
     name: str
@@ -47,11 +50,17 @@ class Check:
     limit: float | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     explanation: str = ""
+    override: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def counts_as(self) -> bool | None:
+        """What goes into the decision: `passed`, or yes where it is overridden."""
+        return True if self.override else self.passed
 
     @property
     def mark(self) -> str:
-        """``passed``, ``failed`` or ``cannot be decided``."""
-        return MARKS[self.passed]
+        """``passed``, ``failed`` or ``cannot be decided``, and whether that was overridden."""
+        return f"{MARKS[self.passed]}, overridden" if self.override else MARKS[self.passed]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -63,7 +72,7 @@ class Check:
             "limit": plain(self.limit),
             "explanation": self.explanation,
             "evidence": plain(self.evidence),
-        }
+        } | ({"override": dict(self.override)} if self.override else {})
 
 
 @dataclass(frozen=True)
@@ -98,13 +107,18 @@ class Verdict:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that said no."""
-        return tuple(check for check in self.checks if check.passed is False)
+        """The checks that said no and count."""
+        return tuple(check for check in self.checks if check.counts_as is False)
 
     @property
     def undecided(self) -> tuple[Check, ...]:
-        """The checks that could not be decided."""
-        return tuple(check for check in self.checks if check.passed is None)
+        """The checks that could not be decided and count."""
+        return tuple(check for check in self.checks if check.counts_as is None)
+
+    @property
+    def overridden(self) -> tuple[Check, ...]:
+        """The checks whose answer does not count, by somebody's word."""
+        return tuple(check for check in self.checks if check.override)
 
     def check(self, name: str) -> Check:
         """The check of that name.
@@ -172,6 +186,9 @@ class Verdict:
             where += f", {self.rows:,} rows"
         total = len(self.checks)
         if self.decision == "promote":
+            if self.overridden:
+                given = "; ".join(f"{c.name} {MARKS[c.passed]}, overridden by {_by(c)}" for c in self.overridden)
+                return f"Promote: {total - len(self.overridden)} of {total} checks on {where} passed. By hand: {given}."
             return f"Promote: the candidate passed all {total} checks on {where}. {self._against()}"
         stays = f"champion {self.champion} stays" if self.champion else "nothing is released"
         told = self.failed if self.decision == "reject" else self.undecided
@@ -190,7 +207,7 @@ class Verdict:
         """
         title = f"# {self.decision.capitalize()}: {self.dataset or 'candidate'} as of {self.period or 'unknown'}"
         parts = [title, self.summary(), _checks_table(self.checks)]
-        parts += [_attention(check) for check in (*self.failed, *self.undecided)]
+        parts += [_attention(check) for check in (*self.failed, *self.undecided, *self.overridden)]
         if metrics:
             parts.append(_metrics_table(metrics))
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -204,10 +221,13 @@ class Verdict:
 
 
 def decide(checks: Sequence[Check]) -> Decision:
-    """Any failed check rejects; else any undecided one is inconclusive; else promote. No checks promote nothing."""
-    if any(check.passed is False for check in checks):
+    """Any failed check rejects; else any undecided one is inconclusive; else promote. No checks promote nothing.
+
+    A check that is overridden counts as passed.
+    """
+    if any(check.counts_as is False for check in checks):
         return "reject"
-    if not checks or any(check.passed is not True for check in checks):
+    if not checks or any(check.counts_as is not True for check in checks):
         return "inconclusive"
     return "promote"
 
@@ -231,7 +251,18 @@ def _check(item: Mapping[str, Any]) -> Check:
         limit=item["limit"],
         evidence=item["evidence"],
         explanation=item["explanation"],
+        override=_override(item.get("override") or {}),
     )
+
+
+def _override(item: Mapping[str, Any]) -> dict[str, str]:
+    if item and not all(isinstance(item.get(key), str) and item[key] for key in ("by", "reason", "expires")):
+        raise ValueError("an override lacks its name, reason or expiry")
+    return dict(item)
+
+
+def _by(check: Check) -> str:
+    return "{by} until {expires} ({reason})".format(**check.override)
 
 
 def _names(checks: Sequence[Check]) -> str:
@@ -252,7 +283,7 @@ def _checks_table(checks: Sequence[Check]) -> str:
             f"`{check.name}`",
             number(check.value),
             number(check.limit),
-            check.explanation,
+            check.explanation + (f" Overridden by {_by(check)}." if check.override else ""),
         )
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "## Checks\n\n" + "\n".join(lines)

@@ -1,9 +1,10 @@
 """Datasets: one folder per problem, loaded by name.
 
 A dataset's folder holds ``source.py`` (which periods exist, fetch one), ``contract.py`` (what must hold),
-``history.py`` (raw tables to rows and as-of lookups), ``features.py`` (rows to the model's matrix, offline and online)
-and ``request.py`` (the typed row a client sends). Modules are imported when they are first asked for: a server takes
-`features` and `request` only, and so needs neither the data nor Polars.
+``history.py`` (raw tables to rows and as-of lookups), ``features.py`` (rows to the model's matrix, offline and online),
+``request.py`` (the typed row a client sends) and, if it likes, ``judging.py`` (what its gates need to know). Modules
+are imported when they are first asked for: a server takes `features` and `request` only, and so needs neither the data
+nor Polars.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ class Dataset:
     def request(self) -> ModuleType:
         """The row a client sends."""
         return self._module("request")
+
+    @cached_property
+    def judging(self) -> ModuleType | None:
+        """What it declares for its gates; None where it has no such file."""
+        try:
+            return self._module("judging")
+        except ModuleNotFoundError as exc:
+            if exc.name != f"{__name__}.{self.name}.judging":
+                raise
+            return None
 
     def code_hash(self) -> str:
         """SHA-256 over the source that turns a request into a score.

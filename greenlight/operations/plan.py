@@ -13,9 +13,11 @@ from greenlight.adapters import dvc
 from greenlight.adapters.registry import Version
 from greenlight.config import Params, PathParams
 from greenlight.core import periods, training
+from greenlight.core.gates import NAMES, unknown_overrides
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, NotFound, UsageError
 from greenlight.operations import clock
+from greenlight.operations.looks import judged
 from greenlight.operations.overrides import apply, nested
 from greenlight.wiring import Project
 
@@ -110,6 +112,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
             else f"a data.window_months of at most {len(available) - 2}",
         )
     concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
+    concrete = concrete.model_copy(update={"judged": judged(project, concrete, champion)})
     return Plan(name, concrete, info, champion, warnings=_warnings(project), overrides=own)
 
 
@@ -123,7 +126,8 @@ def _check_names(params: Params, dataset: datasets.Dataset) -> None:
     Raises
     ------
     ConfigError
-        A column to slice by that no row has, or a parameter that XGBoost does not know.
+        A column to slice by that no row has, an override of a gate that there is not, or a parameter that XGBoost does
+        not know.
     """
     fields = dataset.request.FIELDS
     unknown = [name for name in params.gates.slices.columns if name not in fields]
@@ -131,6 +135,12 @@ def _check_names(params: Params, dataset: datasets.Dataset) -> None:
         raise ConfigError(
             f"no column {', '.join(unknown)} to slice by; there are {', '.join(fields)}",
             where="params.yaml: gates.slices.columns",
+            todo="correct the names",
+        )
+    if strangers := unknown_overrides(params.gates):
+        raise ConfigError(
+            f"no gate {', '.join(strangers)} to override; there are {', '.join(NAMES)}",
+            where="params.yaml: gates.overrides",
             todo="correct the names",
         )
     training.check_parameters(params.train.booster)

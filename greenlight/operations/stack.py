@@ -18,6 +18,7 @@ from greenlight.adapters.bento import QUIET
 from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
 from greenlight.errors import ServerError
+from greenlight.operations.looks import overridden
 from greenlight.operations.serving import EDGE, Log, Serving, silent
 from greenlight.wiring import open_project
 
@@ -126,7 +127,9 @@ def status(settings: Settings) -> StackStatus:
     live: dict[str, Any] = {"version": state.live, "run": "", "since": "", "processes": 0}
     live["standby"] = list(state.standby)
     if state.live:
-        live["run"] = next((v.run for v in serving.project.registry.versions() if v.name == state.live), "")
+        version = next((v for v in serving.project.registry.versions() if v.name == state.live), None)
+        live["run"] = version.run if version else ""
+        live["overridden"] = overridden(serving.project, version.commit) if version else []
         entries = [entry for entry in history if entry.version == state.live]
         live["since"] = entries[-1].created.isoformat() if entries else ""
     edge_up = serving.edge.is_up()

@@ -21,6 +21,7 @@ from greenlight.adapters import locks
 from greenlight.adapters.locks import Turn
 from greenlight.config import Settings
 from greenlight.core.verdict import Verdict
+from greenlight.operations.looks import judged
 from greenlight.operations.plan import Plan
 from greenlight.operations.retrain import Run
 from greenlight.operations.serving import Log, silent
@@ -103,10 +104,13 @@ def challenge(run: Run, verdict: Verdict, log: Log = silent) -> Verdict:
     log(f"{now.name} serves since this run began (it knew {verdict.champion or 'none'}): comparing with it")
     raw = run.plan.params.model_dump() | {"champion": {"version": now.name, "run": now.run}}
     params = type(run.plan.params).check(raw, where="params.yaml")
+    params = params.model_copy(update={"judged": judged(run.project, params, now)})
     with run.workspace.noting_failure():
         run.plan = replace(run.plan, params=params, champion=now)
         run.workspace = replace(run.workspace, params=params)
-        write_params(run.workspace.root / "params.yaml", {"champion": raw["champion"]})
+        write_params(
+            run.workspace.root / "params.yaml", {"champion": raw["champion"], "judged": params.judged.model_dump()}
+        )
         remove(run.workspace.path("champion"))
         lay_champion(run.project, run.workspace, run.pipeline, now)
     # `validate` too: it sets the months beside those that the champion learnt from. What comes out as before is not

@@ -190,8 +190,12 @@ def _merge(into: Any, changes: Mapping[str, object]) -> None:
 
 def _concrete(params: Params) -> dict[str, dict[str, object]]:
     """What a run resolves: the values that params.yaml leaves open."""
-    data = {"as_of": params.data.as_of, "source": params.data.source}
-    return {"data": data, "champion": params.champion.model_dump(), "train": {"device": params.train.device}}
+    return {
+        "data": {"as_of": params.data.as_of, "source": params.data.source},
+        "champion": params.champion.model_dump(),
+        "judged": params.judged.model_dump(),
+        "train": {"device": params.train.device},
+    }
 
 
 def _lay_incoming(settings: Settings, root: Path) -> None:

@@ -14,11 +14,20 @@ import polars as pl
 
 from greenlight import datasets
 from greenlight.config import Params
-from greenlight.core.evaluation import Holdout, evaluation_document, feature_table, metrics_document, model_facts
+from greenlight.core.evaluation import (
+    Holdout,
+    Looks,
+    evaluation_document,
+    feature_table,
+    metrics_document,
+    model_facts,
+)
 from greenlight.core.importance import total_gain
 from greenlight.core.metrics import Probabilities, json_text
 from greenlight.core.model import Model, Scores
+from greenlight.core.slice_search import cuts_of
 from greenlight.errors import ConfigError, StageFailed
+from greenlight.stages.declared import Declared
 from greenlight.stages.score import read_model, score
 
 HOLDOUT = "holdout.parquet"
@@ -42,7 +51,8 @@ def run(params: Params, root: Path) -> str:
     Parameters
     ----------
     params : Params
-        Reads ``dataset``, ``champion``, ``gates.slices.columns`` and ``paths``.
+        Reads ``dataset``, ``champion``, ``train.seed``, ``gates`` (``slices``, ``resamples``, ``behaviour``) and
+        ``paths``.
     root : Path
         The workspace.
 
@@ -55,13 +65,15 @@ def run(params: Params, root: Path) -> str:
     """
     paths = params.paths
     rows = _holdout_rows(root / paths.features / HOLDOUT)
-    holdout = _holdout(rows, params.gates.slices.columns)
+    declared = Declared.of(datasets.load(params.dataset))
+    holdout = holdout_of(rows, params.gates.slices.columns, declared)
     candidate = read_model(root / paths.model)
     matrix, scores = _score_candidate(params.dataset, candidate, rows)
     champion = _champion(params, root, rows)
     probability = {"candidate": scores.probability} | ({"champion": champion.probability} if champion else {})
+    size = len(candidate.booster_bytes)
     models = {
-        "candidate": model_facts(candidate.manifest.to_json(), _sha256(candidate.booster_bytes)),
+        "candidate": model_facts(candidate.manifest.to_json(), _sha256(candidate.booster_bytes), size=size),
         "champion": champion.facts if champion else None,
     }
     features = feature_table(
@@ -70,8 +82,16 @@ def run(params: Params, root: Path) -> str:
         fit=(_array(root / paths.features / "train.npy"), _array(root / paths.features / "train_label.npy")),
         holdout=(matrix, holdout.label),
     )
+    looks = looks_of(params, declared, holdout, candidate, rows, matrix, scores.decision)
+    facts = {
+        "time": _json(root / paths.features / "features.json").get("days"),
+        "known_after": declared.known_after(candidate.manifest.features),
+        "behaviour": declared.behaviour(candidate, rows, params.gates.behaviour.rows),
+    }
     metrics = metrics_document(holdout, probability, scores.unseen)
-    document = evaluation_document(holdout, probability, dataset=params.dataset, models=models, features=features)
+    document = evaluation_document(
+        holdout, probability, dataset=params.dataset, models=models, features=features, facts=facts, looks=looks
+    )
     folder = root / paths.evaluation
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -84,6 +104,30 @@ def run(params: Params, root: Path) -> str:
     return _summary(metrics, champion)
 
 
+def looks_of(
+    params: Params,
+    declared: Declared,
+    holdout: Holdout,
+    candidate: Model,
+    rows: pl.DataFrame,
+    matrix: Matrix,
+    decision: np.ndarray[Any, np.dtype[np.bool_]],
+) -> Looks:
+    """What is looked at beside the metrics, by params.yaml and by what the dataset declares."""
+    limits = params.gates.slices
+    gain = total_gain(candidate.booster_bytes) if limits.search else {}
+    return Looks(
+        resamples=params.gates.resamples,
+        seed=params.train.seed,
+        cuts=cuts_of(holdout.columns, matrix, candidate.manifest.features, gain) if limits.search else (),
+        min_rows=limits.min_rows,
+        min_positives=limits.min_positives,
+        protected=declared.protected,
+        protected_columns={each.column: _objects(rows, each.column) for each in declared.protected},
+        decision=decision,
+    )
+
+
 def _holdout_rows(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, memory_map=False)
@@ -92,7 +136,8 @@ def _holdout_rows(path: Path) -> pl.DataFrame:
         raise StageFailed(f"the holdout cannot be read: {reason}", where=str(path), todo="run featurize") from exc
 
 
-def _holdout(rows: pl.DataFrame, slice_columns: list[str]) -> Holdout:
+def holdout_of(rows: pl.DataFrame, slice_columns: list[str], declared: Declared) -> Holdout:
+    """The holdout's labels, columns to slice by, and which of its rows move together."""
     unknown = [name for name in slice_columns if name not in rows.columns]
     if unknown:
         raise ConfigError(
@@ -106,8 +151,13 @@ def _holdout(rows: pl.DataFrame, slice_columns: list[str]) -> Holdout:
         period=str(periods[0]),
         label=rows["label"].to_numpy(),
         days=rows["day"].n_unique(),
-        columns={name: np.array(rows[name].to_list(), dtype=object) for name in slice_columns},
+        columns={name: _objects(rows, name) for name in slice_columns},
+        design=declared.design(rows),
     )
+
+
+def _objects(rows: pl.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.object_]]:
+    return np.array(rows[name].to_list(), dtype=object)
 
 
 def _score_candidate(dataset: str, model: Model, rows: pl.DataFrame) -> tuple[Matrix, Scores]:

@@ -33,7 +33,8 @@ def run(params: Params, root: Path) -> str:
     """Write the features folder.
 
     ``train.npy``, ``train_label.npy``, ``stop.npy``, ``stop_label.npy``: (n, k) float32 matrices and (n,) int8 labels.
-    ``features.json``: features, vocabulary, rows per part, categories unseen per part. ``lookups.json``: as of the
+    ``features.json``: features, vocabulary, rows per part, categories unseen and first and last
+    day per part. ``lookups.json``: as of the
     holdout. ``holdout.parquet``: request columns, ``label``, ``day``, ``period``.
 
     Parameters
@@ -78,9 +79,20 @@ def run(params: Params, root: Path) -> str:
         "vocabulary": vocabulary.to_json(),
         "rows": counts,
         "unseen": unseen,
+        "days": {
+            "train": _days([rows.frames[p] for p in periods.train]),
+            "stop": _days([rows.frames[periods.stop]]),
+            "holdout": _days([holdout]),
+        },
     }
     (folder / "features.json").write_bytes(to_bytes(about, indent=1))
     return f"{counts['train']:,} rows to train on, {counts['stop']:,} to stop, {counts['holdout']:,} held out"
+
+
+def _days(frames: list[pl.DataFrame]) -> dict[str, str]:
+    """The first and the last day among the rows, as ISO 8601; empty where there are no rows."""
+    days = pl.concat([frame["day"] for frame in frames])
+    return {"first": str(days.min() or ""), "last": str(days.max() or "")}
 
 
 def _require_contract(path: Path) -> None:

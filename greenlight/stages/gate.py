@@ -9,15 +9,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from greenlight import datasets
 from greenlight.config import Params
 from greenlight.core.gates import judge
+from greenlight.core.model_card import card
 from greenlight.errors import StageFailed
 
 EVALUATION = "evaluation.json"
 
 
 def run(params: Params, root: Path) -> str:
-    """Write the verdict as JSON and Markdown, and the HTML report.
+    """Write the verdict as JSON and Markdown, the HTML report and the model card.
 
     Parameters
     ----------
@@ -36,15 +38,20 @@ def run(params: Params, root: Path) -> str:
     StageFailed
         The evaluation's files are missing or no JSON.
     """
+    from greenlight.adapters import model_card as card_page
     from greenlight.adapters.report import render
 
     paths = params.paths
     metrics = _read(root / paths.metrics)
     evaluation = _read(root / paths.evaluation / EVALUATION)
-    verdict = judge(metrics, evaluation, params.gates, champion=params.champion.version)
+    verdict = judge(metrics, evaluation, params.gates, champion=params.champion.version, judged=params.judged)
     _write(root / paths.verdict, verdict.text())
     _write(root / paths.verdict_markdown, verdict.markdown(metrics))
     _write(root / paths.report, render(verdict, metrics, evaluation))
+    about = getattr(datasets.load(params.dataset).judging, "CARD", {})
+    made = card(verdict, metrics, evaluation, about)
+    _write(root / paths.model_card, made.markdown())
+    _write(root / paths.model_card_page, card_page.render(made))
     return verdict.summary()
 
 

@@ -70,7 +70,12 @@ def test_it_holds_the_summary_every_check_the_pictures_and_every_slice() -> None
         assert check.name in text
         assert check.question in text
         assert check.explanation in text
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("figure") == 4
+    assert all(
+        f'aria-label="{check.name}: value, bounds and limit"' in PAGE
+        for check in VERDICT.checks
+        if check.evidence.get("low")
+    )
     for row in EVALUATION["slices"]:
         assert f"{row['rows']:,}" in text
     assert "too small to test" in text
@@ -113,7 +118,7 @@ def test_an_evaluation_without_curves_still_has_a_report() -> None:
     metrics["holdout"]["base_rate"] = None
     verdict = judge(metrics, evaluation, LIMITS)
     page = _Page(render(verdict, metrics, evaluation))
-    assert page.tags.count("svg") == 1
+    assert page.tags.count("figure") == 1
     assert verdict.decision == "reject"
 
 

@@ -1,0 +1,103 @@
+"""Which models were judged on a holdout before: what a run fills in as `judged`, so that its verdict reproduces.
+
+Retraining night after night against the same month would pass some night by luck. Every further model that is judged
+on one holdout, against one champion, therefore has less chance of error to spend (`greenlight.core.bounds.spent`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from greenlight.adapters.registry import Version
+from greenlight.config import JudgedParams, Params
+from greenlight.operations.runs import run_commits
+from greenlight.wiring import Project
+
+VERDICTS = ("Promoted", "KeptChampion", "Inconclusive")
+DECIDES = ("dataset", "data", "train", "decision")  # sections that decide what model comes out
+
+
+def judged(project: Project, params: Params, champion: Version | None) -> JudgedParams:
+    """Section ``judged`` of a run's parameters.
+
+    Parameters
+    ----------
+    params : Params
+        Of the run, with concrete values for ``data`` and ``train.device``.
+    champion : Version or None
+        What the candidate is compared with.
+
+    Returns
+    -------
+    JudgedParams
+        ``earlier``: SHA-256 of the boosters, oldest first. A run that repeats an earlier one (same parameters, same
+        commit) gets what that one had: the same model again is no further look, and comes from DVC's cache.
+    """
+    day = datetime.now(UTC).date().isoformat() if params.gates.overrides else ""
+    version = champion.name if champion else ""
+    found = _verdicts(project, params.data.as_of, version)
+    wanted = {key: params.model_dump()[key] for key in DECIDES}
+    code = {"commit": project.repository.head(), "uncommitted_changes": False}
+    if not project.repository.changes():
+        for run, recorded, _ in found:
+            if run.get("code") == code and {key: recorded.get(key) for key in DECIDES} == wanted:
+                return JudgedParams(earlier=list((recorded.get("judged") or {}).get("earlier") or []), day=day)
+    return JudgedParams(earlier=list(dict.fromkeys(model for _, _, model in found)), day=day)
+
+
+def overridden(project: Project, commit: str) -> list[dict[str, str]]:
+    """Gates of a recorded run whose answer was overridden: ``gate``, ``by``, ``reason``, ``expires``; mostly none."""
+    recorded = _yaml(project.repository.read(commit, "params.yaml"))
+    path = (recorded.get("paths") or {}).get("verdict", "")
+    checks = _json(project.repository.read(commit, path) if path else None).get("checks", [])
+    return [{"gate": check["name"], **check["override"]} for check in checks if check.get("override")]
+
+
+def _verdicts(project: Project, as_of: str, champion: str) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
+    """Of each run with a verdict on this holdout against this champion, oldest first: run.json, parameters, model."""
+    paths = project.params.paths
+    commits = run_commits(project.repository)
+    commits |= {version.run: version.commit for version in project.registry.versions() if version.run}
+    runs = zip(
+        commits.values(), project.repository.read_many(f"{c}:{paths.run}" for c in commits.values()), strict=True
+    )
+    facts = [(commit, _json(content)) for commit, content in runs]
+    ours = [
+        (commit, run)
+        for commit, run in facts
+        if run.get("outcome") in VERDICTS
+        and run.get("as_of") == as_of
+        and (run.get("champion") or {}).get("version", "") == champion
+    ]
+    ours.sort(key=lambda item: str(item[1].get("created", "")))
+    return [(run, *_details(project, commit)) for commit, run in ours]
+
+
+def _details(project: Project, commit: str) -> tuple[dict[str, Any], str]:
+    """Parameters of a run, and a name of its model: the booster's SHA-256, or, of a run of old, the run's commit."""
+    params, verdict = project.repository.read_many(
+        (f"{commit}:params.yaml", f"{commit}:{project.params.paths.verdict}")
+    )
+    recorded = _yaml(params)
+    for check in _json(verdict).get("checks", []):
+        if check.get("name") == "something_new" and (check.get("evidence") or {}).get("candidate"):
+            return recorded, str(check["evidence"]["candidate"])
+    return recorded, commit
+
+
+def _yaml(content: bytes | None) -> dict[str, Any]:
+    import yaml
+
+    found: Any = yaml.safe_load(content or b"")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _json(content: bytes | None) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return dict(found) if isinstance(found, Mapping) else {}
