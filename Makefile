@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-gate-power clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -68,6 +68,9 @@ bench-records: setup ## what recording a run adds, and the lists at 10, 100 and 
 
 bench-reproduce: setup ## how many runs of twenty kinds and more come back identical from a fresh clone
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/reproduce.py
+
+bench-gate-power: setup ## false alarms and power of the comparison with the champion, on real months
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.gate_power
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

@@ -18,7 +18,6 @@ from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
 from greenlight.operations import leftovers, retrain, sweep, turns
 from greenlight.operations import release as releases
-from greenlight.operations import replay as replays
 from greenlight.operations import rollback as rollbacks
 from greenlight.operations.plan import Plan
 from greenlight.operations.plan import plan as make_plan
@@ -27,6 +26,7 @@ from greenlight.operations.reproduction import ReproduceReport
 from greenlight.operations.retrain import Run
 from greenlight.operations.sweep import Sweep
 from greenlight.operations.turns import Alone
+from greenlight.proof import replay as replays
 from greenlight.wiring import open_project
 
 

@@ -15,7 +15,7 @@ PANEL = "Prove"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the others."""
-    for command in (replay,):
+    for command in (replay, selftest, scorecard):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -51,7 +51,7 @@ def replay(
     ```
     """
     from greenlight.cli.proof_views import replay_views
-    from greenlight.operations import replay as operation
+    from greenlight.proof import replay as operation
     from greenlight.wiring import open_project
 
     with answer_only():
@@ -64,3 +64,73 @@ def replay(
     for part in replay_views(found):
         show(part)
     show(f"\nreport: {page}")
+
+
+def selftest(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="FAULT", help="Only this fault; shell patterns; may be repeated.", show_default=False
+        ),
+    ] = None,
+    month: Annotated[
+        str,
+        typer.Option(
+            "--as-of", help="The holdout. Left out: the first month with a whole window before.", show_default=False
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Put faults into real data and models, one at a time, and show which check says no to each.
+
+    Every fault goes through the real contract and the real gates, against a champion that is as good as the candidate
+    without the fault. Exit status 1 if one is not caught, is caught by another check than the one that is there for it,
+    or if the candidate without a fault is not let through. Nothing is recorded or released.
+
+    ```sh
+    greenlight selftest
+    greenlight selftest --only 'label*' --only 'half of the trees'
+    greenlight selftest --json | jq '.faults[] | {name, caught, by}'
+    ```
+    """
+    from greenlight.cli.proof_views import selftest_views
+    from greenlight.proof import selftest as operation
+    from greenlight.wiring import open_project
+
+    with answer_only():
+        found = operation.selftest(open_project(), only or (), month=month, log=say)
+    if as_json:
+        emit(found.to_json())
+    else:
+        for part in selftest_views(found.to_json()):
+            show(part)
+    raise typer.Exit(found.exit_code)
+
+
+def scorecard(
+    run: Annotated[bool, typer.Option("--run", help="Also run the tests that count as evidence (minutes).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score this repository by the ML Test Score (Breck et al. 2017): 28 tests, each with its evidence.
+
+    A point for what runs by itself, half a point for what is done by hand and written down or by machine in part;
+    the score is the smallest of the four sections' sums. The evidence (tests, gates, stages, files) is looked up each
+    time: what is not there counts nothing.
+
+    ```sh
+    greenlight scorecard
+    greenlight scorecard --run
+    greenlight scorecard --json | jq '.tests[] | select(.points == 0) | .title'
+    ```
+    """
+    from greenlight.cli.proof_views import scorecard_views
+    from greenlight.proof import scorecard as operation
+    from greenlight.wiring import open_project
+
+    with answer_only():
+        found = operation.scorecard(open_project(), run=run, log=say)
+    if as_json:
+        emit(found)
+        return
+    for part in scorecard_views(found):
+        show(part)

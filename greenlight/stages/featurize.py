@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from greenlight import datasets
 from greenlight.config import Params
+from greenlight.core.lookup import Lookup, Vocabulary
 from greenlight.core.model import lookups_to_bytes, to_bytes
 from greenlight.core.periods import Periods, plan
-from greenlight.datasets.parts import prepare
 from greenlight.errors import DataRejected, StageFailed
 
-Frames = dict[str, pl.DataFrame]
+
+@dataclass(frozen=True)
+class _Rows:
+    """Labelled rows per period, and the registers they are joined with."""
+
+    periods: Periods
+    frames: Mapping[str, pl.DataFrame]
+    registers: Mapping[str, pl.DataFrame]
 
 
 def run(params: Params, root: Path) -> str:
@@ -43,25 +52,34 @@ def run(params: Params, root: Path) -> str:
     """
     _require_contract(root / params.paths.validation)
     dataset = datasets.load(params.dataset)
-    periods = plan(params.data.as_of, params.data.window_months)
-    frames, registers = _read(dataset, periods, root / params.paths.snapshot)
-    parts = prepare(dataset, periods, frames, registers)
+    rows = _read(dataset, plan(params.data.as_of, params.data.window_months), root / params.paths.snapshot)
+    periods = rows.periods
+    vocabulary = dataset.history.vocabulary([rows.frames[p] for p in periods.train])
+    final = _lookups(dataset, rows, periods.holdout)
     folder = root / params.paths.features
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, part in (("train", parts.train), ("stop", parts.stop)):
-        np.save(folder / f"{name}.npy", part.matrix, allow_pickle=False)
-        np.save(folder / f"{name}_label.npy", part.label, allow_pickle=False)
-    parts.holdout.write_parquet(folder / "holdout.parquet", compression="zstd")
-    (folder / "lookups.json").write_bytes(lookups_to_bytes(parts.lookups))
+    unseen = {}
+    for part, its in (("train", periods.train), ("stop", (periods.stop,))):
+        unseen[part] = _write_part(dataset, rows, its, vocabulary, folder / part)
+    holdout = rows.frames[periods.holdout]
+    columns = dataset.request.columns_of(holdout)
+    _, missing = dataset.features.row_features(columns, final, vocabulary)
+    unseen["holdout"] = {name: n for name, n in missing.items() if n}
+    holdout.write_parquet(folder / "holdout.parquet", compression="zstd")
+    (folder / "lookups.json").write_bytes(lookups_to_bytes(final))
+    counts = {
+        "train": sum(rows.frames[p].height for p in periods.train),
+        "stop": rows.frames[periods.stop].height,
+        "holdout": holdout.height,
+    }
     about = {
-        "features": [asdict(f) for f in parts.features],
-        "vocabulary": parts.vocabulary.to_json(),
-        "rows": dict(parts.rows),
-        "unseen": parts.unseen,
+        "features": [asdict(f) for f in dataset.features.FEATURES],
+        "vocabulary": vocabulary.to_json(),
+        "rows": counts,
+        "unseen": unseen,
     }
     (folder / "features.json").write_bytes(to_bytes(about, indent=1))
-    counts = parts.rows
     return f"{counts['train']:,} rows to train on, {counts['stop']:,} to stop, {counts['holdout']:,} held out"
 
 
@@ -81,13 +99,13 @@ def _require_contract(path: Path) -> None:
         )
 
 
-def _read(dataset: datasets.Dataset, periods: Periods, folder: Path) -> tuple[Frames, Frames]:
-    """Labelled rows by period, and the registers they are joined with."""
+def _read(dataset: datasets.Dataset, periods: Periods, folder: Path) -> _Rows:
     source, frames = dataset.source, {}
     for period in periods.all:
         tables = {table: _parquet(folder / table / f"{period}.parquet") for table in source.TABLES}
         frames[period] = dataset.history.assemble(tables, period)
-    return frames, {name: _parquet(folder / f"{name}.parquet") for name in source.REGISTERS}
+    registers = {name: _parquet(folder / f"{name}.parquet") for name in source.REGISTERS}
+    return _Rows(periods, frames, registers)
 
 
 def _parquet(path: Path) -> pl.DataFrame:
@@ -96,3 +114,28 @@ def _parquet(path: Path) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as exc:
         reason = str(exc).splitlines()[0]
         raise StageFailed(f"a snapshot file cannot be read: {reason}", where=str(path), todo="run snapshot") from exc
+
+
+def _lookups(dataset: datasets.Dataset, rows: _Rows, period: str) -> dict[str, Lookup]:
+    """The lookups as of the start of `period`: no row of it, or after it, goes in."""
+    past = [rows.frames[p] for p in rows.periods.before(period)]
+    found: dict[str, Lookup] = dataset.history.lookups(past, rows.registers)
+    return found
+
+
+def _write_part(
+    dataset: datasets.Dataset, rows: _Rows, periods: tuple[str, ...], vocabulary: Vocabulary, path: Path
+) -> dict[str, int]:
+    """Write ``<path>.npy`` and ``<path>_label.npy``; each period with the lookups of its own start."""
+    matrices, unseen = [], dict[str, int]()
+    for period in periods:
+        columns: dict[str, Any] = dataset.request.columns_of(rows.frames[period])
+        matrix, missing = dataset.features.row_features(columns, _lookups(dataset, rows, period), vocabulary)
+        matrices.append(matrix)
+        for name, n in missing.items():
+            if n:
+                unseen[name] = unseen.get(name, 0) + n
+    np.save(f"{path}.npy", np.concatenate(matrices), allow_pickle=False)
+    labels = np.concatenate([rows.frames[p]["label"].to_numpy() for p in periods])
+    np.save(f"{path}_label.npy", labels, allow_pickle=False)
+    return unseen

@@ -13,8 +13,8 @@ from greenlight import datasets
 from greenlight.config import Params, share_cores
 from greenlight.core import training
 from greenlight.core.lookup import Vocabulary
-from greenlight.core.model import Feature, Golden, Model, lookups_from_bytes
-from greenlight.datasets import candidate
+from greenlight.core.model import Feature, Golden, Manifest, Model, lookups_from_bytes
+from greenlight.core.periods import plan
 from greenlight.errors import StageFailed
 
 
@@ -50,9 +50,7 @@ def run(params: Params, root: Path) -> str:
         early_stopping_rounds=params.train.early_stopping_rounds,
         device=device,
     )
-    manifest = candidate.manifest(
-        params, features, Vocabulary.from_json(about["vocabulary"]), about["rows"], trained, device
-    )
+    manifest = _manifest(params, about, trained, device)
     model = Model.build(manifest, lookups_from_bytes((folder / "lookups.json").read_bytes()), trained.booster)
     files = _with_golden(model, folder / "holdout.parquet", params).to_files()
     out = root / params.paths.model
@@ -87,6 +85,27 @@ def _part(folder: Path, name: str) -> training.Part:
     except (OSError, ValueError) as exc:
         raise StageFailed(f"the features cannot be read: {exc}", where=str(folder), todo="run featurize") from exc
     return training.Part(matrix, label)
+
+
+def _manifest(params: Params, about: dict[str, Any], trained: training.Trained, device: str) -> Manifest:
+    periods = plan(params.data.as_of, params.data.window_months)
+    return Manifest(
+        dataset=params.dataset,
+        as_of=periods.holdout,
+        train=periods.train,
+        stop=periods.stop,
+        features=tuple(Feature(**f) for f in about["features"]),
+        vocabulary=Vocabulary.from_json(about["vocabulary"]),
+        threshold=params.decision.threshold,
+        trees=trained.trees,
+        stop_log_loss=trained.stop_log_loss,
+        rows=about["rows"],
+        device=device,
+        seed=params.train.seed,
+        booster=params.train.booster,
+        code=datasets.load(params.dataset).code_hash(),
+        xgboost=trained.version,
+    )
 
 
 def _with_golden(model: Model, holdout: Path, params: Params) -> Model:

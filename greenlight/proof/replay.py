@@ -1,32 +1,32 @@
-"""Run policies month by month over history, in memory, on the functions that the stages use."""
+"""Run policies month by month over history, with the stages as they are and nothing of DVC, Git or Prefect."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from greenlight import datasets
 from greenlight.adapters import device as devices
+from greenlight.adapters import scratch
 from greenlight.config import PERIOD, Params, share_cores
 from greenlight.core import training
 from greenlight.core.contract_report import headline
-from greenlight.core.gates import judge
 from greenlight.core.metrics import json_text
-from greenlight.core.model import Model
-from greenlight.core.periods import Periods, plan, shift
+from greenlight.core.periods import plan, shift
 from greenlight.core.replay import OUTCOMES, Course, Decision, Policy, Trained, known_before, parse, shipped
 from greenlight.core.replay_effects import LiveMonth
 from greenlight.core.replay_report import report
-from greenlight.datasets import candidate as candidates
-from greenlight.datasets.candidate import Serving
-from greenlight.datasets.parts import Parts, prepare
+from greenlight.core.verdict import Verdict
 from greenlight.datasets.supply import INCOMING, Supply
-from greenlight.errors import UsageError
-from greenlight.operations.history import History
+from greenlight.errors import GreenlightError, UsageError
 from greenlight.operations.overrides import apply, nested
+from greenlight.proof import bench
+from greenlight.stages.score import read_model, score
 from greenlight.wiring import Project
 
 Log = Callable[[str], None]
@@ -64,21 +64,22 @@ def replay(
     months = _months(supply.periods(), first, last)
     policies = [*shipped(), *parse(own)]
     theirs = {policy.name: _own_params(params, policy) for policy in policies}
-    work = _Work(History(dataset, supply), log)
-    work.history.advance(shift(first, -1))
-    notes: list[str] = []
-    courses = [Course(policy, work.first(theirs[policy.name], first, notes)) for policy in policies]
-    lived: dict[str, LiveMonth] = {}
-    for month in months:
-        for course in courses:
-            course.serve(month)
-        work.history.advance(month)
-        lived[month] = work.live(courses, month)
-        for course in courses:
-            decision = work.decide(course, theirs[course.policy.name], month)
-            course.decide(decision)
-            if course.policy.mode == "gated":
-                log(f"{month}  {course.policy.name}: {decision.outcome}. {decision.reason}")
+    with scratch.work(project.settings.home, "replay") as root:
+        work = _Work(dataset, supply, root, log)
+        work.advance(shift(first, -1))
+        notes: list[str] = []
+        courses = [Course(policy, work.first(theirs[policy.name], first, notes)) for policy in policies]
+        lived: dict[str, LiveMonth] = {}
+        for month in months:
+            for course in courses:
+                course.serve(month)
+            work.advance(month)
+            lived[month] = work.live(params, courses, month)
+            for course in courses:
+                decision = work.decide(course, theirs[course.policy.name], month)
+                course.decide(decision)
+                if course.policy.mode == "gated":
+                    log(f"{month}  {course.policy.name}: {decision.outcome}. {decision.reason}")
     return report(courses, lived, dataset=params.dataset, notes=list(dict.fromkeys(notes)))
 
 
@@ -115,72 +116,93 @@ def _own_params(params: Params, policy: Policy) -> Params:
     return Params.check(raw, where=f"--set {policy.name}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A candidate with what it was made from."""
-
-    model: Model
-    parts: Parts
-    trained: Trained
-
-
 class _Work:
-    """Training and scoring, each thing once, however many policies ask for it."""
+    """Stages in folders below one; each thing is made once, however many policies ask for it."""
 
-    def __init__(self, history: History, log: Log) -> None:
-        self.history = history
+    def __init__(self, dataset: datasets.Dataset, supply: Supply, root: Path, log: Log) -> None:
+        self.dataset = dataset
+        self.supply = supply
+        self.root = root
         self.log = log
-        self.models: dict[str, Model] = {}
-        self._made: dict[str, _Made] = {}
-        self._parts: dict[tuple[str, ...], Parts] = {}
+        self.now = ""
+        self._folders: dict[str, Path] = {}
+        self._models: dict[str, Path] = {}
+
+    def advance(self, month: str) -> None:
+        """Let `month` be over: its rows and labels are known from now on."""
+        self.now = month
 
     def first(self, params: Params, month: str, notes: list[str]) -> Trained:
         """What serves from `month` on: the model of the month before, with as much of its window as the data has."""
-        as_of, window = shift(month, -1), params.data.window_months
-        oldest = self.history.supply.periods()[0]
-        while window > 1 and plan(as_of, window).all[0] < oldest:
+        before, window = shift(month, -1), params.data.window_months
+        oldest = self.supply.periods()[0]
+        while window > 1 and plan(before, window).all[0] < oldest:
             window -= 1
-        made = self.make(_at(params, as_of, window))
+        at = bench.as_of(params, before, window)
+        made = self.made(at)
         if window < params.data.window_months:
             notes.append(
-                f"The first model, of {as_of}, was trained on {window} months instead of {params.data.window_months}: "
+                f"The first model, of {before}, was trained on {window} months instead of {params.data.window_months}: "
                 f"the data begins with {oldest}."
             )
-        verdict = self.verdict(made, _at(params, as_of, window), None)
-        if verdict["decision"] != "promote":
-            notes.append(f"The first model, of {as_of}, serves although the gates say: {verdict['summary']}")
-        return made.trained
+        verdict = self.judged(at, made, None, "")
+        if not verdict.promoted:
+            notes.append(f"The first model, of {before}, serves although the gates say: {verdict.summary()}")
+        return bench.trained(at, made)
 
-    def make(self, params: Params) -> _Made:
-        """The candidate of a run."""
-        periods = plan(params.data.as_of, params.data.window_months)
-        key = json.dumps(
-            [self.history.supply.fingerprint(periods.all), periods.all, params.train.model_dump()], sort_keys=True
-        )
-        if key not in self._made:
-            parts = self.parts(periods)
-            model = candidates.fit(params, parts, device=params.train.device)
-            sha256 = candidates.sha256(model)
-            self.models[sha256] = model
-            trained = Trained(sha256, periods.holdout, periods.train, periods.stop, model.manifest.trees)
-            self._made[key] = _Made(model, parts, trained)
-            self.log(f"{periods.holdout}  trained on {periods.train[0]} to {periods.train[-1]}: {sha256[:10]}")
-        return self._made[key]
+    def data(self, params: Params) -> Path:
+        """The workspace with the snapshot of a run, and its contract's answer."""
+        self._know(params.data.as_of)
+        periods = plan(params.data.as_of, params.data.window_months).all
 
-    def parts(self, periods: Periods) -> Parts:
-        """What a run's candidate is trained on."""
-        if periods.all not in self._parts:
-            frames = {period: self.history.frame(period) for period in periods.all}
-            self._parts[periods.all] = prepare(self.history.dataset, periods, frames, self.history.registers())
-        return self._parts[periods.all]
+        def make(root: Path) -> None:
+            bench.stages(("snapshot", "validate"), params, root)
 
-    def live(self, courses: Sequence[Course], month: str) -> LiveMonth:
+        return self._once(["data", self.supply.fingerprint(periods), periods], make)
+
+    def made(self, params: Params) -> Path:
+        """The workspace with the candidate of a run, whatever the contract says."""
+        data = self.data(params)
+
+        def features(root: Path) -> None:
+            bench.borrow(params, root, data, "snapshot")
+            (root / params.paths.validation).parent.mkdir(parents=True, exist_ok=True)
+            (root / params.paths.validation).write_bytes((data / params.paths.validation).read_bytes())
+            if not bench.contract(params, data).passed:
+                bench.overrule(params, root)
+            bench.stage("featurize", params, root)
+
+        featurized = self._once(["features", str(data)], features)
+
+        def train(root: Path) -> None:
+            bench.borrow(params, root, featurized, "features")
+            said = bench.stage("train", params, root)
+            found = bench.trained(params, root)
+            self._models.setdefault(found.sha256, root / params.paths.model)
+            self.log(f"{params.data.as_of}  trained on {found.trained_on[0]} to {found.trained_on[-1]}: {said}")
+
+        own = [params.train.model_dump(), params.decision.model_dump()]
+        return self._once(["model", str(featurized), own], train)
+
+    def judged(self, params: Params, made: Path, champion: str | None, version: str) -> Verdict:
+        """What ``evaluate`` and ``gate`` say of a candidate beside the champion of that hash."""
+
+        def judge(root: Path) -> None:
+            bench.borrow(params, root, made, "model", "features")
+            bench.lay_champion(params, root, self._models[champion] if champion else None, version)
+            bench.stages(("evaluate", "gate"), params, root)
+
+        own = params.model_dump()
+        return bench.verdict(params, self._once(["verdict", str(made), champion, version, own], judge))
+
+    def live(self, params: Params, courses: Sequence[Course], month: str) -> LiveMonth:
         """The rows of a month that is over, scored by everything that could have served in it."""
-        dataset, rows = self.history.dataset, self.history.frame(month)
+        self._know(month)
+        tables = {name: _frame(rows) for name, rows in self.supply.fetch(month).items()}
+        rows = self.dataset.history.assemble(tables, month)
         found = LiveMonth(rows["label"].to_numpy(), rows["day"].to_physical().to_numpy())
-        columns = dataset.request.columns_of(rows)
         for sha256 in known_before(courses, month):
-            found.scores[sha256] = self.models[sha256].score(columns, dataset.features.row_features).probability
+            found.scores[sha256] = score(read_model(self._models[sha256]), rows).probability
         return found
 
     def decide(self, course: Course, params: Params, month: str) -> Decision:
@@ -188,34 +210,45 @@ class _Work:
         kept = course.serving
         if course.policy.mode == "never":
             return Decision(month, "NotRetrained", "this policy never retrains", None, kept)
-        at = _at(params, month, params.data.window_months)
-        periods = plan(month, params.data.window_months)
-        lacking = [period for period in periods.all if period not in self.history.supply.periods()]
+        window = params.data.window_months
+        lacking = [period for period in plan(month, window).all if period not in self.supply.periods()]
         if lacking:
             return Decision(month, "NotRetrained", f"its window needs {lacking[0]}, which the data lacks", None, kept)
         if course.policy.mode == "always":
-            return Decision(month, "Deployed", "this policy deploys whatever was trained", self.make(at).trained, kept)
-        contract = self.history.contract(periods)
+            candidate = bench.trained(params, self.made(bench.as_of(params, month, window)))
+            return Decision(month, "Deployed", "this policy deploys whatever was trained", candidate, kept)
+        at = bench.as_of(params, month, window, course.version)
+        contract = bench.contract(at, self.data(at))
         if not contract.passed:
             return Decision(month, "DataRejected", headline(contract), None, kept)
-        made = self.make(at)
-        verdict = self.verdict(made, at, Serving(self.models[kept.sha256], course.version))
-        return Decision(month, OUTCOMES[verdict["decision"]], verdict["summary"], made.trained, kept, verdict)
+        made = self.made(at)
+        verdict = self.judged(at, made, kept.sha256, course.version)
+        outcome, reason = OUTCOMES[verdict.decision], verdict.summary()
+        return Decision(month, outcome, reason, bench.trained(at, made), kept, verdict.to_json())
 
-    def verdict(self, made: _Made, params: Params, champion: Serving | None) -> dict[str, Any]:
-        """What the gates say, from the same documents that the stages leave."""
-        documents = candidates.documents(params, made.parts.train, made.parts.holdout, made.model, champion)
-        # through their text, as between the stages: the gates see six decimals
-        metrics, evaluation = (json.loads(json_text(document)) for document in documents)
-        found = judge(metrics, evaluation, params.gates, champion=champion.version if champion else "")
-        plain: dict[str, Any] = json.loads(found.text())
-        return plain | {"summary": found.summary()}
+    def _know(self, month: str) -> None:
+        if month > self.now:
+            raise ValueError(f"{month} is asked for at the end of {self.now or 'no month'}")
+
+    def _once(self, key: object, make: Callable[[Path], None]) -> Path:
+        name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        if name not in self._folders:
+            root = bench.lay(self.root / name, self.supply.incoming)
+            make(root)
+            self._folders[name] = root
+        return self._folders[name]
 
 
-def _at(params: Params, as_of: str, window: int) -> Params:
-    raw = params.model_dump()
-    raw["data"] |= {"as_of": as_of, "window_months": window}
-    return Params.check(raw, where="params.yaml")
+def _frame(rows: pl.DataFrame | Path) -> pl.DataFrame:
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    try:
+        return pl.read_parquet(rows, memory_map=False)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as exc:
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise GreenlightError(
+            f"a month that was handed in cannot be read: {reason}", where=str(rows), todo="hand it in again"
+        ) from exc
 
 
 def write(project: Project, found: dict[str, Any], folder: Path | None = None) -> Path:

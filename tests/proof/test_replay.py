@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from retrain_kit import Recorded, hand_in, open_at
 from retrain_kit import copy as copy_recorded
 from typer.testing import CliRunner
@@ -16,8 +15,9 @@ from greenlight import datasets
 from greenlight.cli.app import app
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, UsageError
-from greenlight.operations import replay as operation
-from greenlight.operations.history import History
+from greenlight.proof import bench
+from greenlight.proof import replay as operation
+from greenlight.proof.replay import _Work
 
 LIKE_KEPT = "gates.minimum.roc_auc=0.99"  # what the recorded run that was kept had
 
@@ -74,13 +74,15 @@ def test_nothing_is_read_before_its_time(recorded: Recorded, tmp_path: Path, rep
     assert same["verdict"] == decisions(replayed, LIKE_KEPT)[0]["verdict"]
 
 
-def test_a_month_that_is_not_over_cannot_be_asked_for() -> None:
+def test_a_month_that_is_not_over_cannot_be_asked_for(recorded: Recorded, tmp_path: Path) -> None:
     dataset = datasets.load("flight_delay")
-    history = History(dataset, Supply(dataset.source, ROOT / "none"))
-    history.advance("2013-04")
-    assert history.frame("2013-04").height > 20_000
+    work = _Work(dataset, Supply(dataset.source, tmp_path / "none"), tmp_path, lambda _: None)
+    work.advance("2013-04")
+    params = recorded.project.params
     with pytest.raises(ValueError, match="2013-05 is asked for at the end of 2013-04"):
-        history.tables("2013-05")
+        work.live(params, [], "2013-05")
+    with pytest.raises(ValueError, match="2013-05 is asked for"):
+        work.data(bench.as_of(params, "2013-05", 1))
 
 
 def test_a_month_that_breaks_its_contract_is_rejected_and_the_champion_serves_on(
