@@ -82,7 +82,7 @@ def scorecard_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_row("", Text(f"{section}: {total:g} of 7", "bold"))
         for row in found["tests"]:
             if row["section"] == section:
-                evidence = "\n".join(row["evidence"]) or "-"
+                evidence = "\n".join(row["evidence"]) or "\n".join(f"missing: {one}" for one in row["missing"]) or "-"
                 how = Text(row["how"], STYLES[row["how"]])
                 table.add_row(str(row["number"]), row["title"], how, f"{row['points']:g}", row["words"], evidence)
     yield table

@@ -111,10 +111,11 @@ MODEL = (
     (
         "A simpler model is not better",
         _claim(
-            "automatic",
+            "in part",
             "every candidate must beat the base rate's probabilities and any single feature's ranking",
             "gate max_log_loss",
             "gate single_feature",
+            lacks="no linear or much smaller model is trained beside it",
         ),
     ),
     (

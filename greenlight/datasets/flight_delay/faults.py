@@ -84,7 +84,8 @@ def future(now: Tables, before: Tables, rng: Rng) -> Tables:
     month = pl.when(late).then(pl.col("month") % 12 + 1).otherwise("month")
     day = pl.when(late).then(1).otherwise("day")
     kinds = rows.schema
-    return {"flights": rows.with_columns(year.cast(kinds["year"]), month.cast(kinds["month"]), day.cast(kinds["day"]))}
+    moved = {"year": year, "month": month, "day": day}
+    return {"flights": rows.with_columns(value.cast(kinds[name]).alias(name) for name, value in moved.items())}
 
 
 def misjoined(now: Tables, before: Tables, rng: Rng) -> Tables:
