@@ -74,14 +74,14 @@ def _regret(found: Mapping[str, Any]) -> str:
 
 
 def _lines(ax: Axes, found: Mapping[str, Any], value: Any) -> None:
-    """One line a policy; those that come first lie on top, and dashes tell apart what lies on one another."""
+    """One line a policy; dashes tell apart what lies on one another."""
     policies: Sequence[Mapping[str, Any]] = found["policies"]
     inks = list(INK)
-    for n, policy in reversed(list(enumerate(policies))):
+    for n, policy in enumerate(policies):
         months = [row["month"] for row in policy["months"]]
         values = [value(row) for row in policy["months"]]
         style = DASHES[n % len(DASHES)]
-        ax.plot(months, values, color=inks[n % len(inks)], marker="o", markersize=4, linestyle=style, zorder=9 - n)
+        ax.plot(months, values, color=inks[n % len(inks)], marker="o", markersize=4, linestyle=style)
     ax.tick_params(axis="x", labelrotation=30 if len(found["months"]) > 4 else 0)
 
 

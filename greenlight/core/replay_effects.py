@@ -145,8 +145,8 @@ def _verb(decision: Decision, better: bool) -> str:
 
 def _caught(day: int | None, label: str) -> str:
     if day is None:
-        return f"no gate could know; weekly looks at the month's own labels would not have settled {label} within it"
-    return f"no gate could know; labels as they arrive, the other model in shadow, would have shown it by day {day}"
+        return f"weekly looks at the month's own labels would not have settled {label} within it"
+    return f"labels as they arrive, with the other model in shadow, would have shown it by day {day}"
 
 
 def comparisons(course: Course, other: Course, months: Mapping[str, LiveMonth]) -> list[dict[str, Any]]:
@@ -194,9 +194,10 @@ def _loss(course: Course, other: Course, month: str, rows: LiveMonth, metric: st
         f"{-gap.value:.4f} {label} worse ({low:+.4f} to {high:+.4f}"
     )
     if not gap.certain(CONFIDENCE):
-        return {"month": month, "words": f"{words}, which chance alone could do)", "shown_by_day": None}
+        chance = f"{words}, which chance alone could do)"
+        return {"month": month, "certain": False, "words": chance, "shown_by_day": None}
     day = _shown_by(rows, ours.sha256, theirs.sha256, metric)
-    return {"month": month, "words": f"{words}); {_caught(day, label)}", "shown_by_day": day}
+    return {"month": month, "certain": True, "words": f"{words}); {_caught(day, label)}", "shown_by_day": day}
 
 
 def _judge(better: float, low: float, high: float, apart: int) -> str:

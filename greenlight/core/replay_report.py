@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from greenlight.core.metrics import plain
-from greenlight.core.replay import Course, Trained, known_before
+from greenlight.core.replay import SHIPPED, Course, Trained, known_before
 from greenlight.core.replay_effects import CONFIDENCE, GOOD, METRICS, LiveMonth, comparisons, effect_of
 
 FORMAT = 1
@@ -107,6 +107,8 @@ def _answer(found: Mapping[str, Any]) -> list[str]:
     count = len(found["months"])
     said = []
     for row in found["comparisons"]:
+        if row["policy"] != SHIPPED["gated"]:
+            continue  # policies that were added are compared in the table
         label = METRICS[row["metric"]]
         if not row["months_apart"]:
             said.append(f"{row['policy']} and {row['against']} served the same models ({label}).")
@@ -119,7 +121,7 @@ def _answer(found: Mapping[str, Any]) -> list[str]:
         if not math.isnan(row["by_months"][0]):
             line += f"; {row['by_months'][0]:+.4f} to {row['by_months'][1]:+.4f} for months like these"
         said.append(f"{line}): {row['months_better']} of the {row['months_apart']} months that differ went its way.")
-        said += [f"  {loss['words']}." for loss in row["losses"]]
+        said += [f"  {loss['words']}." for loss in row["losses"] if loss["certain"]]
     said.append(
         f"{count} months and as many decisions decide little: the second interval is what they say of the next months, "
         "and where it holds zero the order of the policies could be chance."
