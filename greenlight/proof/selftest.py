@@ -175,11 +175,8 @@ class _Rig:
             left = ("validate", "featurize", "train", *left)
         elif isinstance(fault, ModelFault):
             params = apply(params, nested(dict(fault.own)))
-            if fault.point == "features":
-                fault.inject(Files(params, root), rng)
-                left = ("train", *left)
-            else:
-                fault.inject(Files(params, root), rng)
+            fault.inject(Files(params, root), rng)
+            left = ("train", *left) if fault.point == "features" else left
         for name in left:
             try:
                 bench.stage(name, params, root)
