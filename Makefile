@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates bench-gate-power clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ bench-contract: setup ## the contract by Great Expectations against plain querie
 
 bench-gates: setup ## what the gates cost beside training, a comparison on a million rows, and whether the bounds hold
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.gates
+
+bench-gate-power: setup ## false alarms and power of the comparison with the champion, on real months
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.gate_power
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

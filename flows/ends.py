@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun
@@ -89,6 +89,11 @@ def reproduced(report: ReproduceReport | Sweep) -> State:
     end = Failed if report.exit_code else Completed
     name = "Failed" if report.verdict == "error" else report.verdict.capitalize()
     return end(name=name, message=f"{report.run}: {report.explanation}")
+
+
+def replayed(found: dict[str, Any]) -> State:
+    """Policies were compared; which is better is an answer, not an outcome."""
+    return Completed(name="Completed", message=" ".join(line for line in found["answer"] if not line.startswith(" ")))
 
 
 def told(turn: Alone, end: State) -> State:

@@ -26,6 +26,7 @@ from greenlight.operations.reproduction import ReproduceReport
 from greenlight.operations.retrain import Run
 from greenlight.operations.sweep import Sweep
 from greenlight.operations.turns import Alone
+from greenlight.proof import replay as replays
 from greenlight.wiring import open_project
 
 
@@ -172,6 +173,16 @@ def reproduce(run: str) -> ReproduceReport | Sweep:
     report = sweep.reproduce_named(open_project(), run, log=get_run_logger().info)
     create_markdown_artifact(report.markdown(), key="reproduction")
     return report
+
+
+@task(name="replay", task_run_name="replay", **PLAIN)
+def replay(first: str, last: str, policies: list[str] | None) -> dict[str, Any]:
+    """Run the policies over the months and leave the page."""
+    project, log = open_project(), get_run_logger()
+    found = replays.replay(project, first, last, policies or (), log=log.info)
+    page = replays.write(project, found)
+    create_markdown_artifact(replays.markdown(found) + f"\nPage: {page}\n", key="replay")
+    return found
 
 
 def started_by() -> dict[str, str]:

@@ -280,5 +280,10 @@ def _load(content: bytes, manifest: Manifest, threads: int) -> Any:
     names = [f.name for f in manifest.features]
     if booster.feature_names != names:
         raise GreenlightError(f"model.ubj has the features {booster.feature_names}, model.json {names}")
+    if booster.num_boosted_rounds() != manifest.trees:
+        raise GreenlightError(
+            f"model.ubj has {booster.num_boosted_rounds()} trees, model.json says {manifest.trees}",
+            todo="pull the model folder again, or train again",
+        )
     booster.set_param({"nthread": threads, "device": "cpu"})
     return booster

@@ -10,13 +10,18 @@ nor Polars.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from greenlight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from greenlight.core.faults import DataFault
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,14 @@ class Dataset:
             if exc.name != f"{__name__}.{self.name}.judging":
                 raise
             return None
+
+    @cached_property
+    def faults(self) -> tuple[DataFault, ...]:
+        """Faults that a delivery of it can have, for the self-test; none where it has no ``faults.py``."""
+        if importlib.util.find_spec(f"{__name__}.{self.name}.faults") is None:
+            return ()
+        found: tuple[DataFault, ...] = self._module("faults").FAULTS
+        return found
 
     def code_hash(self) -> str:
         """SHA-256 over the source that turns a request into a score.

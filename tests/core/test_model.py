@@ -98,6 +98,13 @@ def test_a_booster_of_other_features_is_refused(files: dict[str, bytes]) -> None
         Model.from_files(files | {"model.json": json.dumps(raw).encode()})
 
 
+def test_a_booster_that_lacks_trees_is_refused(files: dict[str, bytes]) -> None:
+    about = json.loads(files["model.json"])
+    about["trees"] += 1
+    with pytest.raises(GreenlightError, match=f"has {about['trees'] - 1} trees, model.json says {about['trees']}"):
+        Model.from_files(files | {"model.json": json.dumps(about).encode()})
+
+
 def test_no_file_is_a_pickle(files: dict[str, bytes]) -> None:
     assert sorted(files) == ["golden.json", "lookups.json", "model.json", "model.ubj"]
     assert not any(content.startswith(b"\x80") for content in files.values())

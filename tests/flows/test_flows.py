@@ -332,3 +332,20 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         assert stack.status(settings).live["version"] == "v1"
     finally:
         stack.down(settings)
+
+
+def test_a_replay_ends_green_with_its_answer_and_leaves_the_tables(server: Server, root: Path) -> None:
+    end = server.run(root, "replay", first="2013-04", last="2013-04", policies=["gates.minimum.roc_auc=0.99"])
+    assert end.state == ("Completed", "COMPLETED")
+    assert "decide little" in end.message
+    table = end.artifacts()["replay"]
+    assert "| never retrain |" in table
+    assert "| 2013-04 | gates.minimum.roc_auc=0.99 | KeptChampion |" in table
+    page = Path(table.rsplit("Page: ", 1)[1].strip())
+    assert page.is_file()
+
+
+def test_a_replay_of_a_month_that_is_not_there_ends_red_in_words(server: Server, root: Path) -> None:
+    end = server.run(root, "replay", first="2013-04", last="2014-04")
+    assert end.state == ("Failed", "FAILED")
+    assert "not in the data: 2014-01" in end.message
