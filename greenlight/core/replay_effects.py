@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlight.core.metrics import calibration_error, roc_auc
-from greenlight.core.paired_months import Difference, auc_difference, log_losses, loss_difference, mean_of, spread_of
+from greenlight.core.paired import log_losses
+from greenlight.core.paired_months import Difference, auc_difference, loss_difference, mean_of, spread_of
 from greenlight.core.replay import Course, Decision
 
 CONFIDENCE = 0.95

@@ -12,8 +12,6 @@ from sklearn.metrics import log_loss, roc_auc_score
 from greenlight.core.paired_months import (
     Difference,
     auc_difference,
-    influence,
-    log_losses,
     loss_difference,
     mean_of,
     spread_of,
@@ -31,13 +29,15 @@ def scores(seed: int, days: int = 30, rows: int = 60, move: float = 0.0) -> tupl
     return label, left.astype(np.float32), right.astype(np.float32), day
 
 
-def test_the_area_and_the_loss_are_scikit_learns() -> None:
+def test_the_differences_are_scikit_learns() -> None:
     label, left, right, day = scores(1)
     left = np.round(left, 1)  # with ties
-    assert influence(label, left)[0] == pytest.approx(roc_auc_score(label, left), abs=1e-12)
-    assert log_losses(label, left.clip(0.1, 0.9)).mean() == pytest.approx(log_loss(label, left.clip(0.1, 0.9)))
     found = auc_difference(label, left, right, day)
     assert found.value == pytest.approx(roc_auc_score(label, left) - roc_auc_score(label, right))
+    left = left.clip(0.1, 0.9)
+    assert loss_difference(label, left, right, day).value == pytest.approx(
+        log_loss(label, left) - log_loss(label, right), rel=1e-4
+    )
 
 
 def test_without_days_in_common_the_error_is_delongs() -> None:
@@ -93,5 +93,8 @@ def test_months_are_put_together() -> None:
     low, high = spread_of([Difference(0.1, 0.03), Difference(0.3, 0.04)])
     assert (low, high) == (pytest.approx(0.2 - 12.706 * 0.1, abs=1e-3), pytest.approx(0.2 + 12.706 * 0.1, abs=1e-3))
     assert math.isnan(spread_of([Difference(0.1, 0.03)])[0])
+    for count, exact in ((3, 4.30265), (4, 3.18245), (6, 2.57058), (12, 2.20099)):  # Student's t, tables
+        low, high = spread_of([Difference(float(n), 1.0) for n in range(count)])
+        assert (high - low) / 2 == pytest.approx(exact * np.arange(count).std(ddof=1) / math.sqrt(count), rel=0.02)
     assert Difference(0.1, 0.05).certain(0.95)
     assert not Difference(0.1, 0.05).certain(0.95, looks=4)
