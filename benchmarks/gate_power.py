@@ -217,13 +217,20 @@ class Lab:
 
 def ask(params: Params, label: Array, candidate: Array, champion: Array, day: Array) -> bool | None:
     """What the shipped gate on the ROC AUC says of these rows: the gate itself, on the documents that it reads."""
+    from greenlight.core.paired import Clusters
+    from greenlight.core.uncertainty import Design, measure
+
     from greenlight.core.evidence import Evidence
 
     scores = {"candidate": candidate, "champion": champion}
     metrics: dict[str, Any] = {name: {"roc_auc": roc_auc(label, one)} for name, one in scores.items()}
     metrics["holdout"] = {"period": "2013-12", "rows": int(label.size)}
     facts = {"trained_on": ["2013-01"], "stopped_on": "2013-02", "version": VERSION}
-    evaluation = {"models": {"candidate": facts, "champion": facts}}
+    design = Design(Clusters.of(day), "day")
+    evaluation = {
+        "models": {"candidate": facts, "champion": facts},
+        "uncertainty": measure(label, scores, design, resamples=2, seed=0),
+    }
     gate = next(gate for gate in GATES if gate.name == GATE)
     return gate.ask(Evidence(metrics, evaluation, expected_champion=VERSION), params.gates).passed
 
