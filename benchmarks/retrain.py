@@ -103,7 +103,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _measure(settings: Settings, rounds: int) -> dict[str, Any]:
     warm = _flow(settings)  # compiles the modules and leaves a workspace for the bare script
-    workspace = Path(warm["workspace"])
+    # A copy: that run comes to no record, so the next one takes its data for what a killed run left.
+    workspace = shutil.copytree(warm["workspace"], settings.root.parent / "bare")
     bare, flows = [], []
     for number in range(rounds):
         bare.append(_bare(settings, workspace))

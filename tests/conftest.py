@@ -113,17 +113,16 @@ def make_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path
 def recorded(make_checkout: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """Three real runs in one repository; only to be read, `retrain_kit.copy` gives one to change.
 
-    The processes that pytest-xdist starts share it: whoever asks first makes it.
+    Of the processes that pytest-xdist starts the first one to ask makes it, and each has a copy of its own: reading
+    lays out folders in it for a moment.
     """
-    from retrain_kit import Recorded, record_all
+    from retrain_kit import Recorded, copy, record_all
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     note = shared / "recorded.json"
     with note.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if note.is_file():
-            return Recorded.of(note.read_text())
-        made = record_all(make_checkout())
-        note.write_text(made.text())
-        return made
+        if not note.is_file():
+            note.write_text(record_all(make_checkout()).text())
+        return copy(Recorded.of(note.read_text()), tmp_path_factory.mktemp("recorded") / "repo")

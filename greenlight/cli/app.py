@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -271,13 +271,18 @@ def _here() -> Settings:
     return settings
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        show(f"greenlight {version('greenlight')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Say which one.")] = False
-) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        show(installed("greenlight"))
-        raise typer.Exit
-    _: Any = ctx
+    # Eager: told before a command is found missing.
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which one.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None: ...

@@ -11,14 +11,15 @@ from greenlight import datasets
 from greenlight.adapters import device as devices
 from greenlight.adapters import dvc
 from greenlight.adapters.registry import Version
-from greenlight.config import Params, PathParams
+from greenlight.config import Params
 from greenlight.core import periods, training
 from greenlight.core.gates import NAMES, unknown_overrides
 from greenlight.datasets.supply import INCOMING, Supply
-from greenlight.errors import ConfigError, NotFound, UsageError
+from greenlight.errors import ConfigError, UsageError
 from greenlight.operations import clock
 from greenlight.operations.looks import judged
 from greenlight.operations.overrides import apply, nested
+from greenlight.operations.recorded import recorded_params
 from greenlight.wiring import Project
 
 
@@ -165,23 +166,6 @@ def _next(project: Project, champion: Version | None, available: list[str], wind
 def champion_as_of(project: Project, champion: Version) -> str:
     """The holdout period of the run that trained the champion."""
     return str(recorded_params(project, champion.commit)["data"]["as_of"])
-
-
-def recorded_params(project: Project, commit: str) -> dict[str, Any]:
-    """The params.yaml that a run was executed with, as it was: today's schema may know more keys than its own."""
-    import yaml
-
-    raw = yaml.safe_load(project.repository.read(commit, "params.yaml") or b"")
-    if not isinstance(raw, dict) or not {"data", "paths"} <= set(raw):
-        raise NotFound(
-            "the commit holds no params.yaml of a run", where=commit[:10], todo="greenlight runs lists the runs"
-        )
-    return raw
-
-
-def recorded_paths(project: Project, commit: str) -> PathParams:
-    """Where the stages of a recorded run read and wrote."""
-    return PathParams.model_construct(**recorded_params(project, commit)["paths"])
 
 
 def _concrete(params: Params, as_of: str, source: str, champion: Version | None, device: str) -> Params:

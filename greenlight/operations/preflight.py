@@ -102,8 +102,11 @@ def recheck(settings: Settings, sockets: Sequence[Path], bento: Path) -> Preflig
                     checks.append(probes.golden_answers(client, golden))
             except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
                 checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
-        checks.append(_seal(sealing))
-    return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
+        asked = Check("servers_asked", len(checks), len(sockets), bool(checks))
+        # Servers that agree are one line; each that does not has its own.
+        wrong = [check for check in checks if not check.passed]
+        checks = [asked, *(wrong or checks[:1]), _seal(sealing)]
+    return PreflightReport(all(check.passed for check in checks), tuple(checks))
 
 
 def _seal(checking: subprocess.Popen[str]) -> Check:

@@ -12,7 +12,7 @@ from greenlight.adapters.registry import Version
 from greenlight.core import seal
 from greenlight.core.seal import EVIDENCE, MODEL, Bundle
 from greenlight.errors import AdapterError, SigningError
-from greenlight.operations.plan import recorded_paths
+from greenlight.operations.recorded import recorded_paths
 from greenlight.operations.sealing import RUN, digests, evidence, laid_out, sign
 from greenlight.operations.workspace import materialize
 from greenlight.wiring import Project

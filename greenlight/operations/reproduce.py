@@ -18,7 +18,7 @@ from greenlight.core.changes import Change, changes
 from greenlight.core.environments import environment_changes
 from greenlight.core.equivalence import SCORE_TOLERANCE, Difference, compare
 from greenlight.errors import DataRejected, NotFound, StageFailed
-from greenlight.operations.plan import recorded_params, recorded_paths
+from greenlight.operations.recorded import recorded_params, recorded_paths
 from greenlight.operations.reproduction import Output, ReproduceReport
 from greenlight.operations.runs import find_run
 from greenlight.operations.workspace import configured, materialize, remove, write_params

@@ -8,7 +8,7 @@ from typing import Any
 from greenlight.adapters import dvc
 from greenlight.adapters.registry import Version
 from greenlight.errors import NotFound
-from greenlight.operations.plan import recorded_paths
+from greenlight.operations.recorded import recorded_paths
 from greenlight.operations.runs import find_run
 from greenlight.operations.workspace import model_of, versions_of
 from greenlight.wiring import Project

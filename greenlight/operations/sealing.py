@@ -18,6 +18,7 @@ from greenlight.adapters.registry import Version
 from greenlight.core import seal
 from greenlight.core.seal import EVIDENCE, MODEL
 from greenlight.errors import SigningError
+from greenlight.operations.recorded import recorded_paths
 from greenlight.operations.workspace import model_of
 from greenlight.wiring import Project
 
@@ -27,8 +28,6 @@ REQUIRED = (LOCK, PARAMS, RUN, "verdict.json")
 
 def evidence(project: Project, commit: str) -> dict[str, bytes]:
     """What a run recorded of how its model came to be, by name; what it did not record is left out."""
-    from greenlight.operations.plan import recorded_paths  # a warm roll back needs nothing of what it imports
-
     paths = recorded_paths(project, commit)
     where = {
         LOCK: dvc.LOCK,

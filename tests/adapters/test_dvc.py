@@ -59,7 +59,7 @@ class Place:
     def recorded(self, pipeline: Pipeline, name: str) -> str:
         """The commit of a workspace's run, as a run is recorded."""
         clone = Repository(pipeline.root)
-        commit = clone.snapshot([dvc.LOCK], name, 1_700_000_000)
+        commit = clone.snapshot([dvc.LOCK], name, 86_400)
         clone.push_ref(dvc.experiment_ref(clone.head(), name), commit)
         return commit
 

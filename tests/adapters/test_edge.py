@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -64,6 +63,13 @@ def get(edge: Edge, path: str, **headers: str) -> tuple[int, Any, bytes]:
         return error.code, error.headers, error.read()
 
 
+def switch(edge: Edge, version: str) -> None:
+    """Move the traffic as a release does: once the edge sees the version answer; it must arrive within a second."""
+    edge.wait_healthy(version, 1)
+    assert edge.set_live(version) < 1
+    assert wait_until(lambda: get(edge, "/predict")[1]["x-model-version"] == version, 1, 0.01)
+
+
 def sockets(edge: Edge, *versions: str) -> dict[str, list[Path]]:
     return {v: [edge.paths.admin.parent / f"test-{v}.sock"] for v in versions}
 
@@ -75,21 +81,16 @@ def test_edge_from_nothing_to_a_version_and_on(edge: Edge) -> None:
     assert headers["content-type"] == "application/json"
     assert json.loads(body) == {"error": "no version is live yet", "todo": "run greenlight retrain"}
     edge.set_clusters(sockets(edge, "v1", "v2"))
-    edge.wait_healthy("v1", 1)
-    assert edge.set_live("v1") < 1
-    assert get(edge, "/predict")[1]["x-model-version"] == "v1"
+    switch(edge, "v1")
     assert edge.live_on_file() == "v1"
-    edge.set_live("v2")
-    time.sleep(0.05)
-    assert get(edge, "/predict")[1]["x-model-version"] == "v2"
+    switch(edge, "v2")
     assert edge.active_requests("v2") == 0
     assert edge.active_requests("v99") == 0
 
 
 def test_unknown_path_says_where_to_look(edge: Edge) -> None:
     edge.set_clusters(sockets(edge, "v1", "v2"))
-    edge.set_live("v1")
-    time.sleep(0.05)
+    switch(edge, "v1")
     status, _, body = get(edge, "/nothing/here")
     assert status == 404
     assert "/docs" in json.loads(body)["todo"]
@@ -97,8 +98,7 @@ def test_unknown_path_says_where_to_look(edge: Edge) -> None:
 
 def test_request_id_of_the_client_survives_and_others_get_one(edge: Edge) -> None:
     edge.set_clusters(sockets(edge, "v1", "v2"))
-    edge.set_live("v1")
-    time.sleep(0.05)
+    switch(edge, "v1")
     _, headers, body = get(edge, "/predict", **{"x-request-id": "mine-1"})
     assert headers["x-request-id"] == "mine-1"
     assert body == b"v1 mine-1"
@@ -110,7 +110,7 @@ def test_version_without_servers_answers_as_json(edge: Edge) -> None:
     with pytest.raises(EdgeError, match="0 of 1 processes of v3"):
         edge.wait_healthy("v3", 1, timeout_s=0.3)
     edge.set_live("v3")
-    time.sleep(0.05)
+    assert wait_until(lambda: get(edge, "/predict")[0] == 503, 1, 0.01)
     status, headers, body = get(edge, "/predict")
     assert status == 503
     assert headers["content-type"] == "application/json"
@@ -120,7 +120,7 @@ def test_version_without_servers_answers_as_json(edge: Edge) -> None:
 
 def test_refused_routes_leave_the_old_ones(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     edge.set_clusters(sockets(edge, "v1", "v2"))
-    edge.set_live("v1")
+    switch(edge, "v1")
     monkeypatch.setattr("greenlight.adapters.edge_config.REQUEST_TIMEOUT_S", "soon")
     with pytest.raises(EdgeError, match="refused"):
         edge.set_live("v2")

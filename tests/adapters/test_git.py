@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -113,6 +114,24 @@ def test_pushed_ref_arrives_under_its_name(repository: Repository, tmp_path: Pat
     clone.push_ref("refs/exps/ab/cd/run-1", clone.head())
 
     assert repository.refs("refs/exps/") == {"refs/exps/ab/cd/run-1": repository.head()}
+
+
+def test_what_a_run_made_stays_when_its_folder_goes_and_nobody_takes_its_ref(
+    repository: Repository, tmp_path: Path
+) -> None:
+    clone = repository.clone(tmp_path / "clone", repository.head())
+    (clone.root / "b.txt").write_text("made\n")
+    first, second = (clone.snapshot(["b.txt"], message, 86_400) for message in ("first", "second"))
+    for _ in range(2):  # a run that is started again may come here again
+        clone.push_ref("refs/exps/ab/cd/run-1", first)
+    with pytest.raises(GitError, match="refs/exps/ab/cd/run-1"):
+        clone.push_ref("refs/exps/ab/cd/run-1", second)
+    shutil.rmtree(clone.root)
+
+    assert repository.refs("refs/exps/") == {"refs/exps/ab/cd/run-1": first}
+    assert repository.read(first, "b.txt") == b"made\n"
+    assert repository.latest("refs/exps/") == 86_400
+    assert repository.run("fsck", "--strict", "--no-dangling") == ""
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,23 @@ def test_help_needs_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stderr.strip() == "[]"
     assert all(f" {name} " in done.stdout for name in COMMANDS)
+
+
+def test_a_roll_back_imports_nothing_that_takes_time() -> None:
+    """It has a second from the command to the switch of the traffic, the start of Python with it."""
+    code = (
+        "import sys, greenlight.cli.app, greenlight.cli.views, greenlight.operations.rollback\n"
+        "heavy = {'prefect', 'dvc', 'polars', 'numpy', 'xgboost', 'bentoml', 'httpx', 'great_expectations'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_names_the_package_version(greenlight: Callable[..., Result], recorded: Path) -> None:
+    result = greenlight(recorded, "--version")
+    assert (result.exit_code, result.stdout.strip()) == (0, f"greenlight {version('greenlight')}")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
