@@ -16,7 +16,8 @@ from greenlight.config import JudgedParams, Params
 from greenlight.operations.runs import run_commits
 from greenlight.wiring import Project
 
-VERDICTS = ("Promoted", "KeptChampion", "Inconclusive")
+REFUSED = ("KeptChampion", "Inconclusive")
+VERDICTS = ("Promoted", *REFUSED)
 DECIDES = ("dataset", "data", "train", "decision")  # sections that decide what model comes out
 
 
@@ -37,8 +38,7 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
         commit) gets what that one had: the same model again is no further look, and comes from DVC's cache.
     """
     day = datetime.now(UTC).date().isoformat() if params.gates.overrides else ""
-    version = champion.name if champion else ""
-    found = _verdicts(project, params.data.as_of, version)
+    found = _verdicts(project, params.data.as_of, champion)
     wanted = {key: params.model_dump()[key] for key in DECIDES}
     code = {"commit": project.repository.head(), "uncommitted_changes": False}
     if not project.repository.changes():
@@ -46,6 +46,15 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
             if run.get("code") == code and {key: recorded.get(key) for key in DECIDES} == wanted:
                 return JudgedParams(earlier=list((recorded.get("judged") or {}).get("earlier") or []), day=day)
     return JudgedParams(earlier=list(dict.fromkeys(model for _, _, model in found)), day=day)
+
+
+def settled(project: Project, champion: Version | None) -> set[str]:
+    """Holdouts on which a candidate was already refused in favour of `champion`: ``next`` goes past them.
+
+    A month whose gates said no, or could not tell, would otherwise be judged again every time, and the months after it
+    never. A promoted one is not settled while its version does not serve: a retrain that broke off is finished so.
+    """
+    return {str(run.get("as_of", "")) for _, run in _against(project, champion) if run["outcome"] in REFUSED}
 
 
 def overridden(project: Project, commit: str) -> list[dict[str, str]]:
@@ -56,24 +65,28 @@ def overridden(project: Project, commit: str) -> list[dict[str, str]]:
     return [{"gate": check["name"], **check["override"]} for check in checks if check.get("override")]
 
 
-def _verdicts(project: Project, as_of: str, champion: str) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
+def _verdicts(
+    project: Project, as_of: str, champion: Version | None
+) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
     """Of each run with a verdict on this holdout against this champion, oldest first: run.json, parameters, model."""
+    ours = [(commit, run) for commit, run in _against(project, champion) if run.get("as_of") == as_of]
+    ours.sort(key=lambda item: str(item[1].get("created", "")))
+    return [(run, *_details(project, commit)) for commit, run in ours]
+
+
+def _against(project: Project, champion: Version | None) -> list[tuple[str, dict[str, Any]]]:
+    """Commit and run.json of each run that compared its candidate with this champion."""
     paths = project.params.paths
     commits = run_commits(project.repository)
     commits |= {version.run: version.commit for version in project.registry.versions() if version.run}
-    runs = zip(
-        commits.values(), project.repository.read_many(f"{c}:{paths.run}" for c in commits.values()), strict=True
-    )
-    facts = [(commit, _json(content)) for commit, content in runs]
-    ours = [
+    contents = project.repository.read_many(f"{c}:{paths.run}" for c in commits.values())
+    facts = [(commit, _json(content)) for commit, content in zip(commits.values(), contents, strict=True)]
+    name = champion.name if champion else ""
+    return [
         (commit, run)
         for commit, run in facts
-        if run.get("outcome") in VERDICTS
-        and run.get("as_of") == as_of
-        and (run.get("champion") or {}).get("version", "") == champion
+        if run.get("outcome") in VERDICTS and (run.get("champion") or {}).get("version", "") == name
     ]
-    ours.sort(key=lambda item: str(item[1].get("created", "")))
-    return [(run, *_details(project, commit)) for commit, run in ours]
 
 
 def _details(project: Project, commit: str) -> tuple[dict[str, Any], str]:

@@ -17,7 +17,7 @@ from greenlight.core.gates import NAMES, unknown_overrides
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, UsageError
 from greenlight.operations import clock
-from greenlight.operations.looks import judged
+from greenlight.operations.looks import judged, settled
 from greenlight.operations.overrides import apply, nested
 from greenlight.operations.recorded import recorded_params
 from greenlight.wiring import Project
@@ -158,9 +158,14 @@ def _with(params: Params, as_of: str, device: str) -> Params:
 
 
 def _next(project: Project, champion: Version | None, available: list[str], window: int) -> str:
-    if champion:
-        return periods.shift(champion_as_of(project, champion), 1)
-    return periods.shift(available[0], window + 1)
+    """The first month after the champion's on which no candidate was refused yet."""
+    first = (
+        periods.shift(champion_as_of(project, champion), 1) if champion else periods.shift(available[0], window + 1)
+    )
+    done = settled(project, champion)
+    while first in done:
+        first = periods.shift(first, 1)
+    return first
 
 
 def champion_as_of(project: Project, champion: Version) -> str:

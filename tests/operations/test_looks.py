@@ -13,7 +13,7 @@ from retrain_kit import Recorded
 
 from greenlight.adapters.registry import Version
 from greenlight.errors import ConfigError
-from greenlight.operations.looks import judged, overridden
+from greenlight.operations.looks import judged, overridden, settled
 from greenlight.operations.plan import plan
 
 OVERRIDE = {"gate": "min_roc_auc", "by": "Ada Example", "reason": "A month without weather", "expires": "2999-12-31"}
@@ -121,12 +121,32 @@ def _record(
     kit.git(root, "reset", "-q", "--hard", head)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "champion", "done"),
+    [
+        ("KeptChampion", "v1", {"2013-08"}),
+        ("Inconclusive", "v1", {"2013-08"}),
+        ("Promoted", "v1", set()),  # its release may have broken off; asked again, it is finished
+        ("DataRejected", "v1", set()),  # the data may be corrected
+        ("KeptChampion", "v2", set()),  # another question
+    ],
+)
+def test_a_month_is_settled_once_its_candidate_was_refused(
+    checkout: Path, outcome: str, champion: str, done: set[str]
+) -> None:
+    _record(checkout, "1", model="a" * 64, outcome=outcome, champion=champion)
+    assert settled(kit.open_at(checkout), _version("v1")) == done
+
+
+def _version(name: str) -> Version:
+    return Version(name=name, number=1, commit="0" * 40, run="", created=datetime.now(UTC))
+
+
 def _earlier(root: Path, *, seed: int = 2013, champion: str = "v1") -> list[str]:
     project = kit.open_at(root)
     raw = project.params.model_dump()
     raw["data"]["as_of"], raw["train"]["device"], raw["train"]["seed"] = "2013-08", "cpu", seed
-    version = Version(name=champion, number=1, commit="0" * 40, run="", created=datetime.now(UTC)) if champion else None
-    return judged(project, type(project.params).model_validate(raw), version).earlier
+    return judged(project, type(project.params).model_validate(raw), _version(champion) if champion else None).earlier
 
 
 def test_models_are_counted_once_each_in_the_order_in_which_they_were_judged(checkout: Path) -> None:

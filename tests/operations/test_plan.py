@@ -26,10 +26,11 @@ def test_the_first_run_takes_the_first_month_with_a_full_window(checkout: Path) 
     assert not (checkout / ".greenlight").exists()
 
 
-def test_after_a_champion_next_is_the_month_after_its_own(recorded: Recorded) -> None:
+def test_after_a_champion_next_is_the_first_month_on_which_none_was_refused(recorded: Recorded) -> None:
+    """The champion's is March; April's candidate was judged and refused, so that `next` would stay there for ever."""
     found = plan(recorded.project)
 
-    assert found.params.data.as_of == "2013-04"
+    assert found.params.data.as_of == "2013-05"
     assert found.champion is not None
     assert (found.params.champion.version, found.params.champion.run) == ("v1", recorded.promoted)
 
