@@ -76,7 +76,7 @@ def preflight(settings: Settings, bento: Path, params: PreflightParams) -> Prefl
     return PreflightReport(bool(checks) and all(check.passed for check in checks), tuple(checks))
 
 
-def recheck(settings: Settings, sockets: Sequence[Path], bento: Path) -> PreflightReport:
+def recheck(sockets: Sequence[Path], bento: Path, sealing: subprocess.Popen[str]) -> PreflightReport:
     """Ask servers that run already, each over its own socket, for the golden rows, and the bento for its signature.
 
     They checked it when they were started; a file may have been altered, or a key lost its trust, since.
@@ -87,6 +87,8 @@ def recheck(settings: Settings, sockets: Sequence[Path], bento: Path) -> Preflig
         One a process.
     bento : Path
         The bento that they were started from.
+    sealing : Popen
+        The bento's check of its signature, begun (`greenlight.adapters.model_servers.checking_seal`).
 
     Returns
     -------
@@ -94,18 +96,17 @@ def recheck(settings: Settings, sockets: Sequence[Path], bento: Path) -> Preflig
         Also when one does not answer.
     """
     checks: list[Check] = []
-    with model_servers.checking_seal(settings, bento) as sealing:
-        for socket in sockets:
-            try:
-                golden = probes.read_golden(bento / SOURCES / MODEL)
-                with UnixHttp(socket, timeout_s=5) as client:
-                    checks.append(probes.golden_answers(client, golden))
-            except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
-                checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
-        asked = Check("servers_asked", len(checks), len(sockets), bool(checks))
-        # Servers that agree are one line; each that does not has its own.
-        wrong = [check for check in checks if not check.passed]
-        checks = [asked, *(wrong or checks[:1]), _seal(sealing)]
+    for socket in sockets:
+        try:
+            golden = probes.read_golden(bento / SOURCES / MODEL)
+            with UnixHttp(socket, timeout_s=5) as client:
+                checks.append(probes.golden_answers(client, golden))
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as exc:
+            checks.append(Check("answers", repr(exc)[:200], "an answer", False, str(socket)))
+    asked = Check("servers_asked", len(checks), len(sockets), bool(checks))
+    # Servers that agree are one line; each that does not has its own.
+    wrong = [check for check in checks if not check.passed]
+    checks = [asked, *(wrong or checks[:1]), _seal(sealing)]
     return PreflightReport(all(check.passed for check in checks), tuple(checks))
 
 

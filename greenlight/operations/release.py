@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from greenlight.adapters import bento as bentos
 from greenlight.adapters.desired import replace_file
+from greenlight.adapters.model_servers import checking_seal
 from greenlight.adapters.registry import Version
 from greenlight.config import Settings
 from greenlight.core import release as moves
@@ -106,8 +109,8 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
     """`release` in a project that is open already."""
     serving = Serving(project, log)
     target = project.registry.get(version)
-    serving.require_up()
-    with serving.desired.changing(f"release of {target.name}"):
+    with serving.desired.changing(f"release of {target.name}"), _checking_ahead(serving, target) as sealing:
+        serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
             serving.heal()
@@ -118,15 +121,28 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
                 f"{state.live} serves by now, and {target.name} was compared with {instead_of or 'no champion'}",
                 todo=f"greenlight retrain compares it with {state.live}",
             )
-        return _release(serving, target, state)
+        return _release(serving, target, state, sealing)
 
 
-def _release(serving: Serving, target: Version, state: Desired) -> ReleaseReport:
+@contextmanager
+def _checking_ahead(serving: Serving, target: Version) -> Iterator[subprocess.Popen[str] | None]:
+    """The check of the signature of a version on standby, begun before anything else: a process that takes as long as
+    all the rest before the switch, and a person waits for it.
+    """
+    bento = bentos.find(serving.project.params.dataset, target.name, serving.settings.home)
+    if bento is None or target.name not in serving.desired.load().standby:
+        yield None
+        return
+    with checking_seal(serving.settings, bento) as sealing:
+        yield sealing
+
+
+def _release(serving: Serving, target: Version, state: Desired, sealing: subprocess.Popen[str] | None) -> ReleaseReport:
     seconds: dict[str, float] = {}
     keep = serving.project.params.release.keep_warm
     with _timed(seconds, "bento"):
         bento = serving.bento(target)
-    report = _recheck(serving, target.name, bento, state, seconds)
+    report = _recheck(serving, target.name, bento, seconds, sealing) if target.name in state.standby else None
     if report is None and target.name in state.standby:
         state = _give_up_standby(serving, target.name, state)
     if report is not None:
@@ -151,19 +167,17 @@ def _release(serving: Serving, target: Version, state: Desired) -> ReleaseReport
 
 
 def _recheck(
-    serving: Serving, version: str, bento: Path, state: Desired, seconds: dict[str, float]
+    serving: Serving, version: str, bento: Path, seconds: dict[str, float], sealing: subprocess.Popen[str] | None
 ) -> PreflightReport | None:
-    """The report on servers of `version` that run already; None where they have to be started (again).
+    """The report on servers of `version` on standby; None where they have to be started again.
 
     They passed the whole preflight when they were started, from the files that they were started from. What is asked
     again is whether they still answer exactly as their model does.
     """
-    if version not in state.standby:
-        return None
     why = "not all of them run"
-    if serving.is_warm(version):
+    if sealing and serving.is_warm(version):
         with _timed(seconds, "recheck"):
-            report = recheck(serving.settings, serving.servers.sockets(version), bento)
+            report = recheck(serving.servers.sockets(version), bento, sealing)
         if report.passed:
             serving.log(f"{version} is warm: {report.summary()}")
             return report
