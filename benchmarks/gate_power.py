@@ -217,10 +217,9 @@ class Lab:
 
 def ask(params: Params, label: Array, candidate: Array, champion: Array, day: Array) -> bool | None:
     """What the shipped gate on the ROC AUC says of these rows: the gate itself, on the documents that it reads."""
+    from greenlight.core.evidence import Evidence
     from greenlight.core.paired import Clusters
     from greenlight.core.uncertainty import Design, measure
-
-    from greenlight.core.evidence import Evidence
 
     scores = {"candidate": candidate, "champion": champion}
     metrics: dict[str, Any] = {name: {"roc_auc": roc_auc(label, one)} for name, one in scores.items()}

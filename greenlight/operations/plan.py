@@ -159,9 +159,7 @@ def _with(params: Params, as_of: str, device: str) -> Params:
 
 def _next(project: Project, champion: Version | None, available: list[str], window: int) -> str:
     """The first month after the champion's on which no candidate was refused yet."""
-    first = (
-        periods.shift(champion_as_of(project, champion), 1) if champion else periods.shift(available[0], window + 1)
-    )
+    first = periods.shift(champion_as_of(project, champion), 1) if champion else periods.shift(available[0], window + 1)
     done = settled(project, champion)
     while first in done:
         first = periods.shift(first, 1)

@@ -91,7 +91,7 @@ class _Look:
         return any(gate.name == what for gate in GATES)
 
     def _stage(self, what: str) -> bool:
-        return what in yaml.safe_load(self._read("dvc.yaml"))["stages"]
+        return bool(what in yaml.safe_load(self._read("dvc.yaml"))["stages"])
 
     def _expectations(self, what: str) -> bool:
         contract = datasets.load(self.project.params.dataset).contract.CONTRACT
