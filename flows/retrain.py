@@ -52,7 +52,8 @@ def retrain(
       Running it again is always safe.
 
     Args:
-        as_of: The month held out to judge the candidate on, such as 2013-08, or "next": the one after the champion's.
+        as_of: The month held out to judge the candidate on, such as 2013-08, or "next": the first after the champion's
+            on which no candidate was refused.
         device: Where to train: "auto" takes a GPU if there is one, "cpu", "cuda"; empty takes params.yaml's.
         overrides: Other parameters of this run alone, such as {"train.seed": 7}; keys as in params.yaml, with dots.
     """

@@ -32,7 +32,7 @@ class DataParams(Section):
     Attributes
     ----------
     as_of : str
-        The holdout period, ``YYYY-MM``, or ``next``.
+        The holdout period, ``YYYY-MM``, or ``next``: the first after the champion's on which no candidate was refused.
     window_months : int
         Number of periods trained on, at least 1. The period after them stops training early.
     source : str

@@ -99,8 +99,8 @@ def retrain(
     as_of: Annotated[
         str,
         typer.Option(
-            help="The month to judge on, such as 2013-08, or `next`: the one after the champion's. "
-            "Left out: what params.yaml says.",
+            help="The month to judge on, such as 2013-08, or `next`: the first after the champion's on which no "
+            "candidate was refused. Left out: what params.yaml says.",
             show_default=False,
         ),
     ] = "",
