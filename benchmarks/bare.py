@@ -102,6 +102,7 @@ def train(state: dict) -> None:
         max_rounds=params.train.max_rounds,
         early_stopping_rounds=params.train.early_stopping_rounds,
         device="cpu",
+        twins=params.gates.stability.seeds,
     )
 
 
@@ -112,7 +113,7 @@ def evaluate(state: dict) -> None:
     from greenlight.core.importance import total_gain
     from greenlight.core.model import Model
     from greenlight.stages.declared import Declared
-    from greenlight.stages.evaluate import holdout_of, looks_of
+    from greenlight.stages.evaluate import holdout_of, looks_of, stability
     from greenlight.stages.score import read_model, score
     from greenlight.stages.train import _manifest
 
@@ -136,6 +137,7 @@ def evaluate(state: dict) -> None:
     metrics = metrics_document(holdout, probability, scores.unseen)
     looks = looks_of(params, declared, holdout, model, rows, matrix, scores.decision)
     found = {
+        "stability": stability(trained.twins, model, matrix, holdout.label),
         "known_after": declared.known_after(manifest.features),
         "behaviour": declared.behaviour(model, rows, params.gates.behaviour.rows),
     }

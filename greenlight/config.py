@@ -106,6 +106,7 @@ class PathParams(Section):
     snapshot: str
     features: str
     model: str
+    twins: str = "data/twins"
     champion: str
     validation: str
     data_docs: str

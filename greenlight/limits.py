@@ -91,6 +91,21 @@ class SizeParams(Section):
     max_trees: int = Field(default=5_000, ge=1)
 
 
+class StabilityParams(Section):
+    """How far another seed may move the model.
+
+    Attributes
+    ----------
+    seeds : int
+        So many other seeds are trained beside the candidate, their first rounds only; 0 for none.
+    max_roc_auc_spread : float
+        How far apart their ROC AUC on the holdout may lie.
+    """
+
+    seeds: int = Field(default=1, ge=0, le=10)
+    max_roc_auc_spread: Share = 0.035
+
+
 class Override(Section):
     """Somebody takes it on themselves that one gate's answer does not count.
 
@@ -148,6 +163,7 @@ class GateParams(Section):
     slices: SliceParams
     leak: LeakParams
     behaviour: BehaviourParams = BehaviourParams()
+    stability: StabilityParams = StabilityParams()
     fairness: FairnessParams = FairnessParams()
     size: SizeParams = SizeParams()
     overrides: list[Override] = []

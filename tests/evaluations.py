@@ -41,6 +41,7 @@ FACTS: dict[str, Any] = {
         "stop": {"first": "2013-07-01", "last": "2013-07-31"},
         "holdout": {"first": "2013-08-01", "last": "2013-08-31"},
     },
+    "stability": [{"seed": 2014, "rounds": 10, "candidate": 0.71, "twin": 0.705}],
     "known_after": {"declared": ["dep_delay"], "used": []},
     "behaviour": {
         "rows": 256,

@@ -56,6 +56,22 @@ def directions(evidence: Evidence, limits: GateParams) -> Answer:
     return Answer(True, value, limit, f"With {name} the mean probability changes by {value:+.3f}.", facts)
 
 
+def stability(evidence: Evidence, limits: GateParams) -> Answer:
+    """Another seed would have made much the same model: what ranks well by luck ranks otherwise next month."""
+    rows, limit = evidence.rows("stability"), limits.stability.max_roc_auc_spread
+    if len(rows) < limits.stability.seeds:
+        raise Missing(f"evaluation.stability has {len(rows)} of {limits.stability.seeds} other seeds; the spread")
+    if not rows:
+        return Answer(True, None, limit, "No other seed was trained: gates.stability.seeds is 0.")
+    areas = [Evidence.checked(row, name) for row in rows for name in ("candidate", "twin")]
+    spread, rounds = max(areas) - min(areas), Evidence.checked(rows[0], "rounds")
+    facts: dict[str, Any] = {"seeds": [dict(row) for row in rows]}
+    says = f"ROC AUC after {rounds:.0f} rounds is {min(areas):.3f} to {max(areas):.3f} with {len(rows) + 1} seeds"
+    if spread > limit:
+        return Answer(False, spread, limit, f"{says}; {limit:.3f} apart is the most.", facts)
+    return Answer(True, spread, limit, f"{says}, within {limit:.3f}.", facts)
+
+
 def fairness(evidence: Evidence, limits: GateParams) -> Answer:
     """Protected groups are decided on, mistaken and calibrated alike, as far as the dataset declares any."""
     columns = evidence.rows("groups")

@@ -202,6 +202,7 @@ GATES: tuple[Gate, ...] = (
     Gate("answers", "Does every legal request get an answer?", conduct_gates.answers, CONDUCT),
     Gate("invariance", "Does what must not matter not matter?", conduct_gates.invariance, CONDUCT),
     Gate("directions", "Does what makes it likelier not make it less likely?", conduct_gates.directions, CONDUCT),
+    Gate("stability", "Would another seed have made much the same model?", conduct_gates.stability, CONDUCT),
     Gate("size", "Is the model small enough?", conduct_gates.size, CONDUCT),
 )
 NAMES = tuple(gate.name for gate in GATES)

@@ -191,6 +191,7 @@ def same(files: Files, rng: Rng) -> None:
 RANK = ("min_roc_auc", "min_average_precision", "champion_roc_auc")
 PROBABILITIES = ("max_log_loss", "max_calibration_error", "calibration_gap", "champion_log_loss")
 Row = tuple[str, Callable[[Files, Rng], None], tuple[str, ...], Point, tuple[tuple[str, Any], ...]]
+LUCK = (("train.booster.subsample", 0.0005), ("train.booster.min_child_weight", 0))
 CONSTANT = (("train.max_rounds", 1), ("train.booster.eta", 1e-9))
 ROWS: tuple[Row, ...] = (
     ("label shuffle", shuffled, RANK, "features", ()),
@@ -201,13 +202,18 @@ ROWS: tuple[Row, ...] = (
     ("inverted slice", inverted, ("slices_*",), "features", ()),
     ("miscalibration", undersampled, PROBABILITIES, "features", ()),
     ("constant predictions", lambda files, rng: None, RANK, "features", CONSTANT),
+    ("the seed decides", lambda files, rng: None, (*RANK, "stability"), "features", LUCK),
     ("holdout too small", small, ("holdout_rows",), "features", ()),
     ("training on the holdout", seen, ("holdout_unseen",), "model", ()),
     ("half of the trees", halved, ("stage evaluate",), "model", ()),
     ("the champion once more", same, ("something_new",), "model", ()),
 )
+BY_PARAMETERS = {
+    CONSTANT: "Every row gets the same answer.",
+    LUCK: "Each tree sees one row in two thousand, so that another seed is another model.",
+}
 FAULTS: tuple[ModelFault, ...] = tuple(
-    ModelFault(name, (inject.__doc__ or "Every row gets the same answer.").strip(), expected, point, inject, own)
+    ModelFault(name, (inject.__doc__ or BY_PARAMETERS[own]).strip(), expected, point, inject, own)
     for name, inject, expected, point, own in ROWS
 )
 """Every fault with the gates that must catch it."""

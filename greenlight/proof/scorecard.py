@@ -95,7 +95,7 @@ class _Look:
 
     def _expectations(self, what: str) -> bool:
         contract = datasets.load(self.project.params.dataset).contract.CONTRACT
-        return sum(one.severity == "stop" for one in contract.every) >= int(what)
+        return bool(sum(one.severity == "stop" for one in contract.every) >= int(what))
 
     def _file(self, what: str) -> bool:
         return bool(self.project.repository.run("ls-files", "--", what))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from greenlight.core.evaluation import (
     model_facts,
 )
 from greenlight.core.importance import total_gain
-from greenlight.core.metrics import Probabilities, json_text
+from greenlight.core.metrics import Probabilities, json_text, roc_auc
 from greenlight.core.model import Model, Scores
 from greenlight.core.slice_search import cuts_of
+from greenlight.core.training import first_rounds, rounds_of
 from greenlight.errors import ConfigError, StageFailed
 from greenlight.stages.declared import Declared
 from greenlight.stages.score import read_model, score
@@ -86,6 +88,7 @@ def run(params: Params, root: Path) -> str:
     facts = {
         "time": _json(root / paths.features / "features.json").get("days"),
         "known_after": declared.known_after(candidate.manifest.features),
+        "stability": stability(_twins(root / paths.twins), candidate, matrix, holdout.label),
         "behaviour": declared.behaviour(candidate, rows, params.gates.behaviour.rows),
     }
     metrics = metrics_document(holdout, probability, scores.unseen)
@@ -126,6 +129,27 @@ def looks_of(
         protected_columns={each.column: _objects(rows, each.column) for each in declared.protected},
         decision=decision,
     )
+
+
+def stability(
+    twins: Mapping[int, bytes], candidate: Model, matrix: Matrix, label: np.ndarray[Any, Any]
+) -> list[dict[str, Any]]:
+    """The ROC AUC of each twin on the holdout's rows, and of as many of the candidate's rounds."""
+
+    def area(booster: bytes) -> float:
+        about = replace(candidate.manifest, trees=rounds_of(booster))
+        return roc_auc(label, Model.build(about, candidate.lookups, booster).score_matrix(matrix).probability)
+
+    found = []
+    for seed, booster in sorted(twins.items()):
+        rounds = rounds_of(booster)
+        mine = area(first_rounds(candidate.booster_bytes, rounds))
+        found.append({"seed": seed, "rounds": rounds, "candidate": mine, "twin": area(booster)})
+    return found
+
+
+def _twins(folder: Path) -> dict[int, bytes]:
+    return {int(path.stem): path.read_bytes() for path in folder.glob("*.ubj")}
 
 
 def _holdout_rows(path: Path) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from greenlight.errors import StageFailed
 
 
 def run(params: Params, root: Path) -> str:
-    """Write the model folder; see `greenlight.core.model` for its files.
+    """Write the model folder (`greenlight.core.model` says which files), and beside it the twins of other seeds.
 
     Parameters
     ----------
     params : Params
-        Reads ``dataset``, ``data``, ``train``, ``decision`` and ``paths``.
+        Reads ``dataset``, ``data``, ``train``, ``decision``, ``gates.stability.seeds`` and ``paths``.
     root : Path
         The workspace.
 
@@ -49,16 +50,22 @@ def run(params: Params, root: Path) -> str:
         max_rounds=params.train.max_rounds,
         early_stopping_rounds=params.train.early_stopping_rounds,
         device=device,
+        twins=params.gates.stability.seeds,
     )
+    _write(root / params.paths.twins, {f"{seed}.ubj": booster for seed, booster in trained.twins.items()})
     manifest = _manifest(params, about, trained, device)
     model = Model.build(manifest, lookups_from_bytes((folder / "lookups.json").read_bytes()), trained.booster)
     files = _with_golden(model, folder / "holdout.parquet", params).to_files()
-    out = root / params.paths.model
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    for name, content in files.items():
-        (out / name).write_bytes(content)
+    _write(root / params.paths.model, files)
     return f"{trained.trees} trees on {device}, log loss {trained.stop_log_loss:.4f} on {manifest.stop}"
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A folder of just these files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def _device(wanted: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlight.core.model import Feature
-from greenlight.core.training import Part, Trained, check_parameters, golden_sample, train
+from greenlight.core.training import Part, Trained, check_parameters, first_rounds, golden_sample, rounds_of, train
 from greenlight.errors import ConfigError, GreenlightError
 
 FEATURES = (Feature("kind", "c"), Feature("a", "q"), Feature("b", "q"))
@@ -35,6 +35,24 @@ def test_the_model_is_the_same_bytes_whatever_the_threads() -> None:
 
 def test_the_seed_changes_the_model() -> None:
     assert fit(seed=7).booster != fit(seed=8).booster
+
+
+def test_a_twin_is_the_first_rounds_of_the_training_with_its_seed() -> None:
+    """Not something like it: the same bytes as of a model that was trained with that seed."""
+    found = fit(seed=7, twins=2)
+    assert list(found.twins) == [8, 9]
+    rounds = rounds_of(found.twins[8])
+    assert rounds == max(5, found.trees // 16)
+    assert first_rounds(fit(seed=8).booster, rounds) == first_rounds(found.twins[8], rounds)
+    assert found.twins[8] != found.twins[9]
+    assert found.booster == fit(seed=7).booster, "the candidate is what it is without them"
+
+
+def test_first_rounds_of_a_booster_that_has_no_more_are_all_of_it() -> None:
+    found = fit(max_rounds=3)
+    assert rounds_of(first_rounds(found.booster, 50)) == found.trees
+    with pytest.raises(GreenlightError, match="cannot be read"):
+        first_rounds(b"rubbish", 5)
 
 
 def test_training_stops_early_and_keeps_the_best_iteration() -> None:
