@@ -208,7 +208,7 @@ ROWS: tuple[Row, ...] = (
     ("half of the trees", halved, ("stage evaluate",), "model", ()),
     ("the champion once more", same, ("something_new",), "model", ()),
 )
-BY_PARAMETERS = {
+BY_PARAMETERS: dict[tuple[tuple[str, Any], ...], str] = {
     CONSTANT: "Every row gets the same answer.",
     LUCK: "Each tree sees one row in two thousand, so that another seed is another model.",
 }

@@ -188,7 +188,7 @@ class _Work:
         """What ``evaluate`` and ``gate`` say of a candidate beside the champion of that hash."""
 
         def judge(root: Path) -> None:
-            bench.borrow(params, root, made, "model", "features")
+            bench.borrow(params, root, made, "model", "twins", "features")
             bench.lay_champion(params, root, self._models[champion] if champion else None, version)
             bench.stages(("evaluate", "gate"), params, root)
 

@@ -160,7 +160,7 @@ class _Rig:
     def run(self, fault: Fault) -> Caught:
         """What the contract and the gates say with the fault in place."""
         self.count += 1
-        root = self._copy(f"fault{self.count}", "snapshot", "features", "model", "champion", "validation")
+        root = self._copy(f"fault{self.count}", "snapshot", "features", "model", "twins", "champion", "validation")
         rng = np.random.default_rng(zlib.crc32(fault.name.encode()))
         try:
             return self._run(fault, root, rng)
