@@ -100,7 +100,7 @@ def test_from_a_clean_clone_to_a_live_service_and_back(clone: Clone) -> None:
 
     again = clone.greenlight("reproduce", first["run"])
     assert again["verdict"] == "identical"
-    assert len(again["outputs"]) == 12
+    assert len(again["outputs"]) == 13
     assert all(output["recorded"] == output["reproduced"] for output in again["outputs"])
 
     second = clone.greenlight("retrain")

@@ -79,16 +79,16 @@ def test_another_limit_executes_the_gate_alone(project: Project) -> None:
     assert kit.retrain(kit.open_at(project.settings.root)).executed == ["gate"]
 
 
-def test_another_champion_executes_evaluate_and_gate_alone(project: Project) -> None:
+def test_another_champion_executes_what_compares_with_it_alone(project: Project) -> None:
     done = kit.retrain(project)
     project.registry.assign(done.run.register(done.commit))
 
-    assert kit.retrain(project, as_of="2013-04").executed == ["evaluate", "gate"]
+    assert kit.retrain(project, as_of="2013-04").executed == ["validate", "evaluate", "gate"]
 
 
 def test_too_few_rows_are_inconclusive_and_no_version(project: Project) -> None:
     kit.change(project.settings.root, {"gates.min_rows": 1_000_000})
-    done = kit.retrain(kit.open_at(project.settings.root))
+    done = kit.retrain(kit.open_at(project.settings.root), as_of="2013-04")
 
     assert done.outcome == "Inconclusive"
     assert list_runs(project)[0].outcome == "Inconclusive"
@@ -131,7 +131,7 @@ def test_a_run_that_is_killed_changes_nothing_and_can_be_run_again(project: Proj
     assert not (project.settings.home / "runs" / name / "data").exists()
     assert next((run.name, run.outcome) for run in list_runs(project)) == (name, "Failed")
     assert leftovers.sweep(project) == []
-    again = kit.retrain(kit.open_at(root))
+    again = kit.retrain(kit.open_at(root), as_of="2013-04")
     assert again.executed == ["train", "evaluate", "gate"]
     assert find_run(project, again.name) == again.commit
 
