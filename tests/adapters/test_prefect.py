@@ -72,6 +72,13 @@ from prefect import flow
 def rollback(to: str = "", to_run: str = ""):
     """Back."""
 ''',
+    "replay": '''
+from prefect import flow
+
+@flow(name="replay")
+def replay(first: str = "", last: str = ""):
+    """Policies over history."""
+''',
     "reproduce": '''
 from prefect import flow
 

@@ -27,7 +27,7 @@ def test_a_version_and_the_run_after_it(recorded: Recorded) -> None:
     assert found.files == (FileChange("greenlight/cli/new.py", 1, 0),)
     params = {change.what: (change.before, change.after) for change in found.params}
     assert params["data.as_of"] == ("2013-03", "2013-04")
-    assert params["gates.minimum.roc_auc"] == (0.5, 0.99)
+    assert params["gates.minimum.roc_auc"] == (0.4, 0.99)
     assert params["champion.version"] == ("", "v1")
     assert {(file.path, file.state) for file in found.snapshot} == {
         (f"{table}/{month}.parquet", state)
@@ -82,7 +82,7 @@ def test_a_corrected_month_and_committed_code(recorded: Recorded, tmp_path: Path
         pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("N00001")).otherwise("tailnum").alias("tailnum")
     ).slice(0, rows.height - 2)
     kit.hand_in(root, "flights", "2013-04", corrected.drop("dest"))
-    other = kit.retrain(kit.open_at(root))
+    other = kit.retrain(kit.open_at(root), as_of="2013-04")
 
     found = diff(kit.open_at(root), recorded.kept, other.name)
 

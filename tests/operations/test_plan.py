@@ -110,7 +110,7 @@ def test_the_device_asked_for_wins_over_params(recorded: Recorded) -> None:
     [
         ("  window_months:", "  window_month:", "did you mean window_months"),
         ("  seed: 2013", "  seed: zero", "train.seed"),
-        ("  seed: 2013", "  seed: 2013\n  seed: 2014", "line 17: the key seed is there twice"),
+        ("  seed: 2013", "  seed: 2013\n  seed: 2014", "line 21: the key seed is there twice"),
         ("dataset: flight_delay", "dataset: flight_delays", "flight_delay"),
     ],
 )

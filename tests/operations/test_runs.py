@@ -101,7 +101,7 @@ def test_a_run_whose_process_was_killed_is_listed_as_failed(recorded: Recorded, 
 
     failed = list_runs(project)[0]
 
-    assert (failed.outcome, failed.as_of) == ("Failed", "2013-04")
+    assert (failed.outcome, failed.as_of) == ("Failed", "2013-05")
     assert "ended without a word" in failed.reason
 
 
@@ -121,7 +121,7 @@ def test_a_run_without_a_record_can_be_shown_and_says_that_it_cannot_come_back(p
     shown = get_run(project, name)
 
     assert (shown["name"], shown["outcome"], shown["commit"]) == (name, "Running", "")
-    assert shown["params"]["data"]["as_of"] == "2013-04"
+    assert shown["params"]["data"]["as_of"] == "2013-05"
     assert set(shown) == set(get_run(project, "v1"))
     with pytest.raises(NotFound, match=f"{name} has no record"):
         find_run(project, name)
