@@ -165,6 +165,7 @@ def test_bad_data_ends_as_data_rejected_with_the_contract_as_artifact(server: Se
     assert (after["tags"], after["champion"]) == (before["tags"], before["champion"])
 
 
+@pytest.mark.slow
 def test_a_candidate_that_nothing_can_be_said_of_is_inconclusive(server: Server, root: Path) -> None:
     kit.change(root, {"gates.min_rows": 1_000_000})
     end = server.run(root, "retrain")
@@ -264,6 +265,7 @@ def test_a_remote_that_comes_back_is_waited_for_and_the_champion_is_kept(server:
     assert (run["outcome"], run["trigger"], run["flow_run_id"]) == ("KeptChampion", "ui or api", end.said["id"])
 
 
+@pytest.mark.slow
 def test_a_remote_that_is_wrong_is_not_tried_again(server: Server, root: Path) -> None:
     (root / "in-the-way").write_text("a file where the remote's folder should be")
     kit.remote(root, "../in-the-way/remote")

@@ -281,6 +281,7 @@ def test_a_model_that_is_a_version_already_keeps_it(project: Project) -> None:
     assert kit.git(project.repository.root, "tag", "--list") == before
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_before_its_version_ends_with_it_when_run_again(project: Project) -> None:
     """And one broken off after it does not get a second."""
     broken_off = kit.retrain(project)

@@ -112,6 +112,7 @@ def test_every_run_of_another_machine_is_found_by_name_version_and_beginning(
         find_run(project, "nope")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trigger", ["schedule", pytest.param("ui or api", marks=pytest.mark.slow)])
 def test_an_inconclusive_run_comes_back_whoever_started_it(recorded: Recorded, tmp_path: Path, trigger: str) -> None:
     root = kit.copy(recorded, tmp_path / "repo").root

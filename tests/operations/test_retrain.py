@@ -150,6 +150,7 @@ def test_a_stage_ends_with_the_run_that_started_it(project: Project) -> None:
     stage.wait(5)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_meet(project: Project) -> None:
     """Different months, one cache, one remote, one repository."""
     root = project.settings.root
