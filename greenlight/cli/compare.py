@@ -25,7 +25,7 @@ def reproduce(
 ) -> None:
     """Execute a run again in a clean clone and compare every output's hash.
 
-    Needs no stack and no source. Says `identical`, `equivalent` (within tolerance, such as on another device) or
+    Needs no stack and no source. Says `identical`, `equivalent` (within tolerance, such as with other threads) or
     `different` (exit status 1), naming the first file that differs and what differs in inputs and environment.
 
     ```sh

@@ -90,7 +90,7 @@ def _execute(
 
 
 def _on_a_device_that_is_here(device: str, root: Path, log: Callable[[str], None]) -> None:
-    """A run of a GPU comes back on a machine without one too, within the tolerance instead of byte by byte."""
+    """A run of a GPU is executed on a machine without one too; how near it comes, the comparison says."""
     if device != "cuda" or devices.resolve("auto").kind == "cuda":
         return
     log("train: recorded on a GPU, and there is none here; training on the CPU")
