@@ -126,6 +126,7 @@ def test_an_inconclusive_run_comes_back_whoever_started_it(recorded: Recorded, t
     assert outputs(report) == STAGES
 
 
+@pytest.mark.slow
 def test_a_rejected_run_of_an_uncommitted_checkout_comes_back(recorded: Recorded, tmp_path: Path) -> None:
     """With the champion that it was compared with, and the file that was only in the index."""
     project = kit.copy(recorded, tmp_path / "repo").project
@@ -166,6 +167,7 @@ def test_a_model_with_other_bytes_and_the_same_answers_is_equivalent(recorded: R
     assert "nothing recorded of the environment differs" in report.why
 
 
+@pytest.mark.slow
 def test_a_model_with_other_answers_is_different_and_file_and_environment_are_named(
     recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +289,7 @@ def kept_run(project: Project) -> str:
     return next(record.name for record in list_runs(project) if record.outcome == "KeptChampion")
 
 
+@pytest.mark.slow
 def test_all_goes_on_after_a_run_that_cannot_be_executed(recorded: Recorded, tmp_path: Path) -> None:
     root = kit.copy(recorded, tmp_path / "repo").root
     lose_a_month(root, "2013-04")

@@ -96,6 +96,7 @@ def test_too_few_rows_are_inconclusive_and_no_version(project: Project) -> None:
     assert "1,000,000" in list_runs(project)[0].reason
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_killed_is_one_message_and_changes_nothing(project: Project) -> None:
     kit.change(project.settings.root, {"train.seed": 99})
     project = kit.open_at(project.settings.root)

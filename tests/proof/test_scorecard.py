@@ -69,6 +69,7 @@ def test_other_evidence_is_looked_up(look: Any) -> None:
     assert not look.holds(Evidence("text", "README.md::words that nobody wrote"))
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_when_run_is_no_evidence(look: Any) -> None:
     path = "tests/core/test_periods.py"
     (look.root / path).write_text("def test_good() -> None: ...\n\n\ndef test_bad() -> None:\n    raise ValueError\n")
