@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -99,6 +100,21 @@ def documents(
         holdout, found, dataset="flight_delay", models=models, features=table, facts=FACTS, looks=looks
     )
     return json.loads(json_text(metrics)), json.loads(json_text(evaluation))
+
+
+def changed(
+    found: tuple[dict[str, Any], dict[str, Any]], path: tuple[Any, ...], value: Any, *, delete: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Copies of metrics.json and evaluation.json with the value at `path` (``metrics`` or ``evaluation`` first) set."""
+    metrics, evaluation = copy.deepcopy(found)
+    place: Any = {"metrics": metrics, "evaluation": evaluation}
+    for key in path[:-1]:
+        place = place[key]
+    if delete:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return metrics, evaluation
 
 
 def trained(first: str, stop: str) -> dict[str, Any]:

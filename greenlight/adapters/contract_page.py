@@ -13,8 +13,9 @@ from typing import Any
 from markupsafe import Markup
 
 from greenlight.adapters import contract_pictures
-from greenlight.adapters.data_docs import environment, measures_of, summaries
+from greenlight.adapters.data_docs import measures_of, summaries
 from greenlight.adapters.expectations import Checked
+from greenlight.adapters.pages import environment
 from greenlight.core.contract import show
 from greenlight.core.contract_report import Failure, cell, headline
 

@@ -12,9 +12,9 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenlight.adapters.pages import TEMPLATES, environment
 from greenlight.core.batches import COPIES, CORRECTIONS, FRESHNESS, NULLS
 from greenlight.core.contract import COLUMNS, FILES, show
 from greenlight.core.contract_report import ContractReport, Failure, cell, headline
@@ -22,11 +22,9 @@ from greenlight.core.contract_report import ContractReport, Failure, cell, headl
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render import RenderedDocumentContent
-    from jinja2 import Environment
 
     from greenlight.adapters.expectations import Checked
 
-TEMPLATES = Path(__file__).parent / "templates"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 PURPOSE = {
     FILES: "Every file of the snapshot: is it there, can it be read, does it hold rows",
@@ -87,19 +85,6 @@ def render(checked: Checked) -> dict[str, str]:
             document = _document(checked.results[summary.table], report, summary.table)
             pages[summary.page] = _table_page(view, document, summary, common)
     return pages
-
-
-def environment() -> Environment:
-    """The templates of our own pages: everything escaped, nothing undefined."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def summaries(report: ContractReport) -> list[Summary]:

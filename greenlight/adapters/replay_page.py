@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
+from greenlight.adapters.pages import environment
 from greenlight.adapters.pictures import _frame, _svg
 from greenlight.core.replay_effects import METRICS
 
@@ -103,13 +103,6 @@ def figure(value: float | None, decimals: int = 4) -> str:
 
 @cache
 def _template() -> Template:
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"signed": signed, "figure": figure}
-    return environment.get_template(TEMPLATE)
+    page = environment()
+    page.filters |= {"signed": signed, "figure": figure}
+    return page.get_template(TEMPLATE)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
+from greenlight.adapters.pages import environment
 from greenlight.adapters.pictures import draw
 from greenlight.adapters.strips import forest, strip
 from greenlight.core.gates import GATES
@@ -87,16 +87,10 @@ def render(verdict: Verdict, metrics: Mapping[str, Any], evaluation: Mapping[str
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(figure=figure, signed=signed, count=lambda value: f"{value:,}")
-    environment.globals.update(number=number, titles=EVIDENCE, strip=strip, forest=forest)
-    return environment.get_template(TEMPLATE)
+    page = environment()
+    page.filters.update(figure=figure, signed=signed, count=lambda value: f"{value:,}")
+    page.globals.update(number=number, titles=EVIDENCE, strip=strip, forest=forest)
+    return page.get_template(TEMPLATE)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

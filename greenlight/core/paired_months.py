@@ -77,14 +77,5 @@ def spread_of(differences: Sequence[Difference], confidence: float = 0.95) -> tu
     if count < 2:
         return math.nan, math.nan
     values = np.array([d.value for d in differences])
-    half = _quantile(1 - (1 - confidence) / 2, count - 1) * float(values.std(ddof=1)) / math.sqrt(count)
+    half = t_quantile(1 - (1 - confidence) / 2, count - 1) * float(values.std(ddof=1)) / math.sqrt(count)
     return float(values.mean()) - half, float(values.mean()) + half
-
-
-def _quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t; exact with one and two degrees of freedom, where the gates' formula is too far out."""
-    if freedom == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if freedom == 2:
-        return (2 * probability - 1) / math.sqrt(2 * probability * (1 - probability))
-    return t_quantile(probability, freedom)

@@ -7,7 +7,7 @@ on one holdout, against one champion, therefore has less chance of error to spen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,10 @@ VERDICTS = ("Promoted", *REFUSED)
 DECIDES = ("dataset", "data", "train", "decision")  # sections that decide what model comes out
 
 
-def judged(project: Project, params: Params, champion: Version | None) -> JudgedParams:
+Runs = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def judged(project: Project, params: Params, champion: Version | None, runs: Runs | None = None) -> JudgedParams:
     """Section ``judged`` of a run's parameters.
 
     Parameters
@@ -30,6 +33,8 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
         Of the run, with concrete values for ``data`` and ``train.device``.
     champion : Version or None
         What the candidate is compared with.
+    runs : sequence of (commit, run.json), optional
+        `compared_with` that champion, where the caller has them already.
 
     Returns
     -------
@@ -38,7 +43,8 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
         commit) gets what that one had: the same model again is no further look, and comes from DVC's cache.
     """
     day = datetime.now(UTC).date().isoformat() if params.gates.overrides else ""
-    found = _verdicts(project, params.data.as_of, champion)
+    runs = compared_with(project, champion) if runs is None else runs
+    found = _verdicts(project, params.data.as_of, runs)
     wanted = {key: params.model_dump()[key] for key in DECIDES}
     code = {"commit": project.repository.head(), "uncommitted_changes": False}
     if not project.repository.changes():
@@ -48,13 +54,13 @@ def judged(project: Project, params: Params, champion: Version | None) -> Judged
     return JudgedParams(earlier=list(dict.fromkeys(model for _, _, model in found)), day=day)
 
 
-def settled(project: Project, champion: Version | None) -> set[str]:
-    """Holdouts on which a candidate was already refused in favour of `champion`: ``next`` goes past them.
+def settled(runs: Runs) -> set[str]:
+    """Holdouts on which a candidate was already refused, of runs with one champion: ``next`` goes past them.
 
     A month whose gates said no, or could not tell, would otherwise be judged again every time, and the months after it
     never. A promoted one is not settled while its version does not serve: a retrain that broke off is finished so.
     """
-    return {str(run.get("as_of", "")) for _, run in _against(project, champion) if run["outcome"] in REFUSED}
+    return {str(run.get("as_of", "")) for _, run in runs if run["outcome"] in REFUSED}
 
 
 def overridden(project: Project, commit: str) -> list[dict[str, str]]:
@@ -65,16 +71,14 @@ def overridden(project: Project, commit: str) -> list[dict[str, str]]:
     return [{"gate": check["name"], **check["override"]} for check in checks if check.get("override")]
 
 
-def _verdicts(
-    project: Project, as_of: str, champion: Version | None
-) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
-    """Of each run with a verdict on this holdout against this champion, oldest first: run.json, parameters, model."""
-    ours = [(commit, run) for commit, run in _against(project, champion) if run.get("as_of") == as_of]
+def _verdicts(project: Project, as_of: str, runs: Runs) -> list[tuple[Mapping[str, Any], dict[str, Any], str]]:
+    """Of each of `runs` on this holdout, oldest first: run.json, parameters, model."""
+    ours = [(commit, run) for commit, run in runs if run.get("as_of") == as_of]
     ours.sort(key=lambda item: str(item[1].get("created", "")))
     return [(run, *_details(project, commit)) for commit, run in ours]
 
 
-def _against(project: Project, champion: Version | None) -> list[tuple[str, dict[str, Any]]]:
+def compared_with(project: Project, champion: Version | None) -> Runs:
     """Commit and run.json of each run that compared its candidate with this champion."""
     paths = project.params.paths
     commits = run_commits(project.repository)

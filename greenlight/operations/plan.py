@@ -17,7 +17,7 @@ from greenlight.core.gates import NAMES, unknown_overrides
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, UsageError
 from greenlight.operations import clock
-from greenlight.operations.looks import judged, settled
+from greenlight.operations.looks import Runs, compared_with, judged, settled
 from greenlight.operations.overrides import apply, nested
 from greenlight.operations.recorded import recorded_params
 from greenlight.wiring import Project
@@ -91,9 +91,10 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
     supply = Supply(dataset.source, project.settings.root / INCOMING)
     available = supply.periods()
     champion = project.registry.champion()
+    runs = compared_with(project, champion)
     wanted = params.data.as_of
     if wanted == "next":
-        wanted = _next(project, champion, available, params.data.window_months)
+        wanted = _next(project, champion, available, params.data.window_months, runs)
     name = f"{wanted}-{secrets.token_hex(3)}"
     chosen = periods.plan(wanted, params.data.window_months)
     missing = [period for period in chosen.all if period not in available]
@@ -113,7 +114,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
             else f"a data.window_months of at most {len(available) - 2}",
         )
     concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
-    concrete = concrete.model_copy(update={"judged": judged(project, concrete, champion)})
+    concrete = concrete.model_copy(update={"judged": judged(project, concrete, champion, runs)})
     return Plan(name, concrete, info, champion, warnings=_warnings(project), overrides=own)
 
 
@@ -157,10 +158,10 @@ def _with(params: Params, as_of: str, device: str) -> Params:
     return Params.check(raw, where="--as-of or --device")
 
 
-def _next(project: Project, champion: Version | None, available: list[str], window: int) -> str:
+def _next(project: Project, champion: Version | None, available: list[str], window: int, runs: Runs) -> str:
     """The first month after the champion's on which no candidate was refused yet."""
     first = periods.shift(champion_as_of(project, champion), 1) if champion else periods.shift(available[0], window + 1)
-    done = settled(project, champion)
+    done = settled(runs)
     while first in done:
         first = periods.shift(first, 1)
     return first

@@ -174,7 +174,7 @@ def _recheck(
     They passed the whole preflight when they were started, from the files that they were started from. What is asked
     again is whether they still answer exactly as their model does.
     """
-    why = "not all of them run"
+    why = "not all of them run" if sealing else "the bento that they were started from was gone"
     if sealing and serving.is_warm(version):
         with _timed(seconds, "recheck"):
             report = recheck(serving.servers.sockets(version), bento, sealing)

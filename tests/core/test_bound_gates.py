@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluations import LIMITS, documents
+from evaluations import LIMITS, changed, documents
 
 from greenlight.config import JudgedParams
 from greenlight.core.gates import judge
@@ -19,12 +19,7 @@ CLUSTERS = ("evaluation", "uncertainty", "clusters")
 
 
 def _changed(path: tuple[Any, ...], value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = {"metrics": copy.deepcopy(METRICS), "evaluation": copy.deepcopy(EVALUATION)}
-    place: Any = found
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return found["metrics"], found["evaluation"]
+    return changed((METRICS, EVALUATION), path, value)
 
 
 def _judge(metrics: Any, evaluation: Any) -> Verdict:

@@ -19,13 +19,22 @@ def test_quantiles_are_students(freedom: int, probability: float) -> None:
     assert abs(found) >= 0.998 * abs(exact), "a bound that is off is off to the wide side"
 
 
+@pytest.mark.parametrize("freedom", [1, 2])
+@pytest.mark.parametrize("probability", [0.0001, 0.05, 0.5, 0.975, 0.9999])
+def test_with_two_or_three_clusters_it_is_exact(freedom: int, probability: float) -> None:
+    """The formula would be a third too far out with one degree of freedom, and nothing says so."""
+    t = stats.t.ppf(probability, freedom)
+    assert t_quantile(probability, freedom) == pytest.approx(t, rel=1e-9, abs=1e-9)
+    assert t_tail(t, freedom) == pytest.approx(1 - probability, rel=1e-9)
+
+
 @pytest.mark.parametrize("freedom", [7, 29, 500])
 @pytest.mark.parametrize("t", [-6.0, -1.7, 0.0, 0.4, 2.0, 5.0])
 def test_tails_are_students(freedom: int, t: float) -> None:
     assert t_tail(t, freedom) == pytest.approx(stats.t.sf(t, freedom), rel=0.05)
 
 
-@given(st.floats(0.0005, 0.9995), st.integers(2, 2000))
+@given(st.floats(0.0005, 0.9995), st.integers(1, 2000))
 def test_tail_and_quantile_are_inverse(probability: float, freedom: int) -> None:
     assert t_tail(t_quantile(probability, freedom), freedom) == pytest.approx(1 - probability, rel=1e-6)
 

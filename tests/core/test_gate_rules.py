@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from evaluations import LIMITS, documents
+from evaluations import LIMITS, changed, documents
 
 from greenlight.core.gates import judge
 from greenlight.core.verdict import Verdict
@@ -16,12 +16,7 @@ ALONE_METRICS, ALONE = documents(champion=False)
 
 
 def _changed(path: tuple[Any, ...], value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = {"metrics": copy.deepcopy(METRICS), "evaluation": copy.deepcopy(EVALUATION)}
-    place: Any = found
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return found["metrics"], found["evaluation"]
+    return changed((METRICS, EVALUATION), path, value)
 
 
 def _judge(metrics: Any, evaluation: Any, **changes: Any) -> Verdict:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 import pytest
-from evaluations import LIMITS, documents
+from evaluations import LIMITS, changed, documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,15 +122,7 @@ EMPTY_IS_AN_ANSWER = {"fairness", "invariance", "directions", "known_after", "an
 
 
 def _changed(path: tuple[Any, ...], value: Any, *, delete: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = {"metrics": copy.deepcopy(METRICS), "evaluation": copy.deepcopy(EVALUATION)}
-    place: Any = found
-    for key in path[:-1]:
-        place = place[key]
-    if delete:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return found["metrics"], found["evaluation"]
+    return changed((METRICS, EVALUATION), path, value, delete=delete)
 
 
 def _at(path: tuple[Any, ...]) -> Any:

@@ -13,7 +13,7 @@ from retrain_kit import Recorded
 
 from greenlight.adapters.registry import Version
 from greenlight.errors import ConfigError
-from greenlight.operations.looks import judged, overridden, settled
+from greenlight.operations.looks import compared_with, judged, overridden, settled
 from greenlight.operations.plan import plan
 
 OVERRIDE = {"gate": "min_roc_auc", "by": "Ada Example", "reason": "A month without weather", "expires": "2999-12-31"}
@@ -135,7 +135,7 @@ def test_a_month_is_settled_once_its_candidate_was_refused(
     checkout: Path, outcome: str, champion: str, done: set[str]
 ) -> None:
     _record(checkout, "1", model="a" * 64, outcome=outcome, champion=champion)
-    assert settled(kit.open_at(checkout), _version("v1")) == done
+    assert settled(compared_with(kit.open_at(checkout), _version("v1"))) == done
 
 
 def _version(name: str) -> Version:
