@@ -11,6 +11,7 @@ import grimp
 import pytest
 import yaml
 
+from bentos.classifier.build import PACKED
 from greenlight.config import INTERNAL, Params, Settings
 from greenlight.stages.__main__ import STAGES
 
@@ -41,6 +42,22 @@ def test_every_module_that_a_stage_imports_is_among_its_dependencies(stage: str)
         if not any(dep == Path(file) or dep in Path(file).parents for dep in deps) and Path(file).name != "__init__.py"
     }
 
+    assert missing == set()
+
+
+def test_a_bento_packs_every_module_that_the_packed_ones_import() -> None:
+    def packed(name: str) -> bool:
+        path = Path(name.replace(".", "/"))
+        files = (path.with_suffix(".py"), path / "__init__.py")
+        return any(Path(one) in (file, *file.parents) for one in PACKED for file in files if (ROOT / file).is_file())
+
+    graph = grimp.build_graph("greenlight", "bentos", cache_dir=None)
+    inside = {name for name in graph.modules if packed(name)}
+    missing = {
+        wanted for name in inside for wanted in graph.find_modules_directly_imported_by(name) if wanted not in inside
+    }
+
+    assert {"greenlight.core.gates", "bentos.classifier.api"} <= inside
     assert missing == set()
 
 

@@ -19,6 +19,8 @@ PACKED = (
     "greenlight/__init__.py",
     "greenlight/errors.py",
     "greenlight/config.py",
+    "greenlight/limits.py",
+    "greenlight/sections.py",
     "greenlight/core",
     "greenlight/datasets",
 )
