@@ -15,8 +15,9 @@ from markupsafe import Markup
 from greenlight.adapters.pages import environment
 from greenlight.adapters.pictures import draw
 from greenlight.adapters.strips import forest, strip
+from greenlight.core.check import Check, number
 from greenlight.core.gates import GATES
-from greenlight.core.verdict import Check, Verdict, number
+from greenlight.core.verdict import Verdict
 
 TEMPLATE = "report.html.j2"
 # Metrics on the cards: key, words, whether more is better, what it means.

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from greenlight.core.verdict import Check
+from greenlight.core.check import Check
 
 WIDTH, HEIGHT, EDGE = 230, 24, 8
 

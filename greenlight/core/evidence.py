@@ -20,7 +20,7 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a gate found; see `greenlight.core.verdict.Check` for the fields."""
+    """What a gate found; see `greenlight.core.check.Check` for the fields."""
 
     passed: bool | None
     value: float | None = None

@@ -14,9 +14,10 @@ from typing import Any
 from greenlight.config import GateParams, JudgedParams
 from greenlight.core import conduct_gates, leak_gates, slice_gates
 from greenlight.core.bound_gates import Asks, against_champion, calibration_gap, minimum
+from greenlight.core.check import Check
 from greenlight.core.evidence import Answer, Evidence, Missing
 from greenlight.core.metrics import plain
-from greenlight.core.verdict import Check, Verdict, decide
+from greenlight.core.verdict import Verdict, decide
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenlight.core.bounds import t_quantile
-from greenlight.core.verdict import Verdict, number
+from greenlight.core.check import number
+from greenlight.core.verdict import Verdict
 
 METRICS = (
     ("roc_auc", "ROC AUC"),

@@ -8,71 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from greenlight.core.metrics import json_text, plain
+from greenlight.core.check import MARKS, Check, number
+from greenlight.core.metrics import json_text
 
 Decision = Literal["promote", "reject", "inconclusive"]
 DECISIONS: tuple[Decision, ...] = ("promote", "reject", "inconclusive")
 FORMAT = 1
 HEADLINE = "champion_roc_auc"  # the check whose words stand in the summary of a promotion
-MARKS = {True: "passed", False: "failed", None: "cannot be decided"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One gate's answer.
-
-    Attributes
-    ----------
-    name : str
-        The gate, such as ``min_roc_auc``.
-    question : str
-        What it asks, in one sentence; "yes" passes.
-    passed : bool or None
-        None where the evidence decides neither way; that is not a pass.
-    value, limit : float or None
-        What was measured and what it was held against; None where there is no single number.
-    evidence : mapping
-        Further numbers, JSON-ready.
-    explanation : str
-        One or two sentences for a person: the value against the limit, and what it means.
-    override : mapping
-        ``by``, ``reason`` and ``expires`` where somebody has taken it on themselves that this answer does not count;
-        else empty. `passed` stays what the gate said.
-    """
-
-    name: str
-    question: str
-    passed: bool | None
-    value: float | None = None
-    limit: float | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    explanation: str = ""
-    override: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def counts_as(self) -> bool | None:
-        """What goes into the decision: `passed`, or yes where it is overridden."""
-        return True if self.override else self.passed
-
-    @property
-    def mark(self) -> str:
-        """``passed``, ``failed`` or ``cannot be decided``, and whether that was overridden."""
-        return f"{MARKS[self.passed]}, overridden" if self.override else MARKS[self.passed]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {
-            "name": self.name,
-            "question": self.question,
-            "passed": self.passed,
-            "value": plain(self.value),
-            "limit": plain(self.limit),
-            "explanation": self.explanation,
-            "evidence": plain(self.evidence),
-        } | ({"override": dict(self.override)} if self.override else {})
 
 
 @dataclass(frozen=True)
@@ -164,7 +109,7 @@ class Verdict:
             found = json.loads(document) if isinstance(document, str) else document
             if found["format"] != FORMAT:
                 raise ValueError(f"verdict of format {found['format']!r}, this version reads {FORMAT}")
-            checks = tuple(_check(item) for item in found["checks"])
+            checks = tuple(Check.from_json(item) for item in found["checks"])
             verdict = cls(
                 decision=cast(Decision, found["decision"]),
                 checks=checks,
@@ -187,7 +132,9 @@ class Verdict:
         total = len(self.checks)
         if self.decision == "promote":
             if self.overridden:
-                given = "; ".join(f"{c.name} {MARKS[c.passed]}, overridden by {_by(c)}" for c in self.overridden)
+                given = "; ".join(
+                    f"{c.name} {MARKS[c.passed]}, overridden by {c.overridden_by}" for c in self.overridden
+                )
                 return f"Promote: {total - len(self.overridden)} of {total} checks on {where} passed. By hand: {given}."
             return f"Promote: the candidate passed all {total} checks on {where}. {self._against()}"
         stays = f"champion {self.champion} stays" if self.champion else "nothing is released"
@@ -232,39 +179,6 @@ def decide(checks: Sequence[Check]) -> Decision:
     return "promote"
 
 
-def number(value: float | None) -> str:
-    """A figure for people: at most four decimals, thousands separated, a dash where there is none."""
-    if value is None:
-        return "–"
-    shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4f}".rstrip("0").rstrip(".")
-    return "0" if shown == "-0" else shown
-
-
-def _check(item: Mapping[str, Any]) -> Check:
-    if not any(item["passed"] is known for known in MARKS):
-        raise ValueError(f"check {item['name']!r} is neither passed, failed nor undecided")
-    return Check(
-        name=item["name"],
-        question=item["question"],
-        passed=item["passed"],
-        value=item["value"],
-        limit=item["limit"],
-        evidence=item["evidence"],
-        explanation=item["explanation"],
-        override=_override(item.get("override") or {}),
-    )
-
-
-def _override(item: Mapping[str, Any]) -> dict[str, str]:
-    if item and not all(isinstance(item.get(key), str) and item[key] for key in ("by", "reason", "expires")):
-        raise ValueError("an override lacks its name, reason or expiry")
-    return dict(item)
-
-
-def _by(check: Check) -> str:
-    return "{by} until {expires} ({reason})".format(**check.override)
-
-
 def _names(checks: Sequence[Check]) -> str:
     """At most three names, and how many more."""
     shown = ", ".join(check.name for check in checks[:3])
@@ -283,7 +197,7 @@ def _checks_table(checks: Sequence[Check]) -> str:
             f"`{check.name}`",
             number(check.value),
             number(check.limit),
-            check.explanation + (f" Overridden by {_by(check)}." if check.override else ""),
+            check.explanation + (f" Overridden by {check.overridden_by}." if check.override else ""),
         )
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "## Checks\n\n" + "\n".join(lines)

@@ -32,8 +32,9 @@ from greenlight.cli.terminal import Group
 from greenlight.cli.views import reason_text, runs_view, status_view, verify_views
 from greenlight.config import Settings
 from greenlight.core.changes import Change
+from greenlight.core.check import Check
 from greenlight.core.contract_report import ContractReport, Failure, Outcome
-from greenlight.core.verdict import Check, Verdict
+from greenlight.core.verdict import Verdict
 from greenlight.errors import PreflightFailed
 from greenlight.operations.provenance import Finding, Verification
 from greenlight.operations.reproduction import Output, ReproduceReport

@@ -10,8 +10,9 @@ from evaluations import LIMITS, documents
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenlight.core.check import Check, number
 from greenlight.core.gates import judge
-from greenlight.core.verdict import Check, Verdict, decide, number
+from greenlight.core.verdict import Verdict, decide
 
 METRICS, EVALUATION = documents()
 GOOD = judge(METRICS, EVALUATION, LIMITS)
