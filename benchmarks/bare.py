@@ -115,11 +115,11 @@ def evaluate(state: dict) -> None:
     from greenlight.stages.declared import Declared
     from greenlight.stages.evaluate import holdout_of, looks_of, stability
     from greenlight.stages.score import read_model, score
-    from greenlight.stages.train import _manifest
+    from greenlight.stages.train import manifest_of
 
     params, dataset, rows, trained = state["params"], state["dataset"], state["rows"], state["trained"]
     about = {"features": [vars(f) for f in dataset.features.FEATURES], "vocabulary": state["vocabulary"].to_json()}
-    manifest = _manifest(params, about | {"rows": {}}, trained, "cpu")
+    manifest = manifest_of(params, about | {"rows": {}}, trained, "cpu")
     model = Model.build(manifest, state["lookups"], trained.booster)
     matrix, unseen = dataset.features.row_features(dataset.request.columns_of(rows), model.lookups, state["vocabulary"])
     scores = model.score_matrix(matrix, unseen)

@@ -119,3 +119,17 @@ def test_lock_names_no_host_and_has_hashes() -> None:
 
     assert "://" not in text
     assert text.count("--hash=sha256:") > text.count("==")
+
+
+def test_no_module_takes_the_underscored_names_of_another() -> None:
+    taken = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {alias.name}"
+        for folder in ("greenlight", "flows", "bentos", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    }
+
+    assert taken == set()

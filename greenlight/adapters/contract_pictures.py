@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlight.adapters.pictures import CANDIDATE, CHAMPION, FAINT, LINE, TEXT
-from greenlight.adapters.pictures import _svg as svg
+from greenlight.adapters.pictures import CANDIDATE, CHAMPION, FAINT, LINE, TEXT, svg_element
 from greenlight.core.contract import show
 from greenlight.core.contract_evidence import Beside, Course, Evidence
 
@@ -22,10 +21,10 @@ MAX_LABEL = 14
 def draw(name: str, evidence: Evidence) -> str:
     """One picture as an ``<svg>`` element; `name` keeps its ids apart from those of the others on the page."""
     if isinstance(evidence, Course):
-        return svg(name, evidence.title, lambda ax: _course(ax, evidence))
+        return svg_element(name, evidence.title, lambda ax: _course(ax, evidence))
     if evidence.edges:
-        return svg(name, evidence.title, lambda ax: _histogram(ax, evidence))
-    return svg(name, evidence.title, lambda ax: _bars(ax, evidence))
+        return svg_element(name, evidence.title, lambda ax: _histogram(ax, evidence))
+    return svg_element(name, evidence.title, lambda ax: _bars(ax, evidence))
 
 
 def words(evidence: Evidence) -> str:

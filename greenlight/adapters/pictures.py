@@ -69,14 +69,14 @@ def draw(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str,
     base_rate = metrics["holdout"].get("base_rate")
     found = {}
     if curves:
-        found["roc"] = _svg("roc", "ROC curve", lambda ax: _roc(ax, curves))
+        found["roc"] = svg_element("roc", "ROC curve", lambda ax: _roc(ax, curves))
         title = "Precision by recall"
-        found["precision_recall"] = _svg("pr", title, lambda ax: _precision_recall(ax, curves, base_rate))
-        found["calibration"] = _svg("calibration", "Calibration", lambda ax: _calibration(ax, curves))
+        found["precision_recall"] = svg_element("pr", title, lambda ax: _precision_recall(ax, curves, base_rate))
+        found["calibration"] = svg_element("calibration", "Calibration", lambda ax: _calibration(ax, curves))
     features = [row for row in evaluation.get("features", []) if row.get("gain_share") is not None]
     if features:
         top = sorted(features, key=lambda row: (-row["gain_share"], row["name"]))[:FEATURES_SHOWN]
-        found["importance"] = _svg("importance", "Feature importance", lambda ax: _importance(ax, top))
+        found["importance"] = svg_element("importance", "Feature importance", lambda ax: _importance(ax, top))
     return found
 
 
@@ -85,7 +85,7 @@ def _roc(ax: Axes, curves: Curves) -> None:
     for name, curve in _back_to_front(curves):
         line = curve["roc"]
         ax.plot(line["false_positive_rate"], line["true_positive_rate"], color=COLOURS[name])
-    _frame(ax, "false positive rate", "true positive rate", square=True)
+    frame(ax, "false positive rate", "true positive rate", square=True)
 
 
 def _precision_recall(ax: Axes, curves: Curves, base_rate: float | None) -> None:
@@ -98,7 +98,7 @@ def _precision_recall(ax: Axes, curves: Curves, base_rate: float | None) -> None
         steady = [(r, p) for r, p in zip(line["recall"], line["precision"], strict=True) if r >= 0.01]
         ax.plot([r for r, _ in steady], [p for _, p in steady], color=COLOURS[name])
         highest = max(highest, *(p for _, p in steady))
-    _frame(ax, "recall", "precision", square=True)
+    frame(ax, "recall", "precision", square=True)
     ax.set_ylim(0, min(1.005, 1.1 * highest))
 
 
@@ -109,7 +109,7 @@ def _calibration(ax: Axes, curves: Curves) -> None:
         bins = curve["calibration"]
         ax.plot(bins["forecast"], bins["observed"], color=COLOURS[name], marker="o", markersize=4.5)
         highest = max(highest, *bins["forecast"], *bins["observed"])
-    _frame(ax, "forecast probability", "share that happened", square=True)
+    frame(ax, "forecast probability", "share that happened", square=True)
     top = min(1.0, highest * 1.08 + 0.01)
     ax.set_xlim(0, top)
     ax.set_ylim(0, top)
@@ -132,7 +132,8 @@ def _back_to_front(curves: Curves) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, curves[name]) for name in ("champion", "candidate") if name in curves]
 
 
-def _frame(ax: Axes, x: str, y: str, *, square: bool = False) -> None:
+def frame(ax: Axes, x: str, y: str, *, square: bool = False) -> None:
+    """Words, grid and limits of a picture's axes; `square` where both are shares."""
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.grid()
@@ -142,7 +143,7 @@ def _frame(ax: Axes, x: str, y: str, *, square: bool = False) -> None:
         ax.set_ylim(0, 1.005)
 
 
-def _svg(name: str, title: str, paint: Callable[[Axes], None]) -> str:
+def svg_element(name: str, title: str, paint: Callable[[Axes], None]) -> str:
     """One picture; `name` keeps its ids apart from those of the others on the page."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

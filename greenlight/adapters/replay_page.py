@@ -13,7 +13,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from greenlight.adapters.pages import environment
-from greenlight.adapters.pictures import _frame, _svg
+from greenlight.adapters.pictures import frame, svg_element
 from greenlight.core.replay_effects import METRICS
 
 if TYPE_CHECKING:
@@ -60,17 +60,17 @@ def render(found: Mapping[str, Any]) -> str:
 def _months(found: Mapping[str, Any], metric: str, label: str) -> str:
     def paint(ax: Axes) -> None:
         _lines(ax, found, lambda row: row[metric])
-        _frame(ax, "", label)
+        frame(ax, "", label)
 
-    return _recoloured(_svg(f"replay-{metric}", label, paint))
+    return _recoloured(svg_element(f"replay-{metric}", label, paint))
 
 
 def _regret(found: Mapping[str, Any]) -> str:
     def paint(ax: Axes) -> None:
         _lines(ax, found, lambda row: row["regret"]["roc_auc"])
-        _frame(ax, "", "ROC AUC given away")
+        frame(ax, "", "ROC AUC given away")
 
-    return _recoloured(_svg("replay-regret", "Regret", paint))
+    return _recoloured(svg_element("replay-regret", "Regret", paint))
 
 
 def _lines(ax: Axes, found: Mapping[str, Any], value: Any) -> None:

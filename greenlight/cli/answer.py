@@ -95,9 +95,9 @@ class Answer:
         """For a terminal."""
         from rich.text import Text
 
-        from greenlight.cli import views
+        from greenlight.cli import layout, views
 
-        head = views.outcome_text(self.outcome)
+        head = layout.outcome_text(self.outcome)
         head.stylize("bold")
         yield Text.assemble(head, f": {self.reason}" if self.reason else "")
         if self.todo:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from greenlight.cli.views import _table, outcome_text
+from greenlight.cli.layout import outcome_text, plain_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def replay_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The policies, what served, what the decisions did, and the answer."""
     yield from (Text(note, "yellow") for note in found["notes"])
-    table = _table("policy", "ROC AUC", "log loss", "regret", "releases", "rejected", "inconclusive", "data rejected")
+    table = plain_table(
+        "policy", "ROC AUC", "log loss", "regret", "releases", "rejected", "inconclusive", "data rejected"
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for row in found["policies"]:
@@ -38,7 +40,7 @@ def replay_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _served(found: Mapping[str, Any]) -> RenderableType:
     """ROC AUC and log loss of what served, a line for every month."""
     names = [policy["name"] for policy in found["policies"]]
-    table = _table("month", "rows", "base rate", *names)
+    table = plain_table("month", "rows", "base rate", *names)
     for column in table.columns[1:]:
         column.justify = "right"
     for n, month in enumerate(found["months"]):
@@ -52,7 +54,7 @@ def _served(found: Mapping[str, Any]) -> RenderableType:
 
 def selftest_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A line for every fault, and the sum."""
-    table = _table("fault", "", "decision", "caught by", "also said no")
+    table = plain_table("fault", "", "decision", "caught by", "also said no")
     table.columns[3].no_wrap = table.columns[4].no_wrap = False
     for row in (found["control"], *found["faults"]):
         right = row["right"] if row["name"] != found["control"]["name"] else []
@@ -74,7 +76,7 @@ STYLES = {"automatic": "green", "in part": "yellow", "manual": "yellow", "none":
 
 def scorecard_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A line for every test with what it rests on, the sections' sums and the score."""
-    table = _table("", "test", "", "points", "what is done", "evidence")
+    table = plain_table("", "test", "", "points", "what is done", "evidence")
     table.columns[3].justify = "right"
     for n, ratio in ((1, 3), (4, 4), (5, 5)):
         table.columns[n].no_wrap, table.columns[n].ratio, table.columns[n].overflow = False, ratio, "fold"

@@ -9,8 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from greenlight.cli.views import _facts as facts_table
-from greenlight.cli.views import _table as plain_table
+from greenlight.cli.layout import facts_table, plain_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

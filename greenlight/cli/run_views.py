@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from greenlight.cli.views import STYLES, _figure, _table, outcome_text
+from greenlight.cli.layout import STYLES, figure, outcome_text, plain_table
 from greenlight.core.changes import shown
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def reproduce_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The verdict of a reproduction, every output, and what differs."""
     head = verdict_text(str(report["verdict"]))
     yield Text.assemble(head, f": {report['run']}, {report['explanation']} ({report['seconds']:.0f} s)")
-    table = _table("stage", "output", "recorded", "now", "")
+    table = plain_table("stage", "output", "recorded", "now", "")
     for output in report["outputs"]:
         same = Text("same", "green") if output["same"] else Text("different", "bold red")
         table.add_row(output["stage"], output["path"], output["recorded"][:10], output["reproduced"][:10], same)
@@ -32,7 +32,7 @@ def reproduce_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def sweep_views(sweep: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A line for every run, and the sum."""
-    table = _table("run", "outcome", "verdict", "seconds", "first difference")
+    table = plain_table("run", "outcome", "verdict", "seconds", "first difference")
     table.columns[3].justify = "right"
     table.columns[4].no_wrap = False
     for row in sweep["rows"]:
@@ -85,7 +85,7 @@ def _metrics(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if row["difference"] == 0:
             continue
         gap = "" if row["difference"] is None else f" ({row['difference']:+.4g})"
-        yield f"{row['name']}: {_figure(row['before'])} -> {_figure(row['after'])}{gap}"
+        yield f"{row['name']}: {figure(row['before'])} -> {figure(row['after'])}{gap}"
 
 
 def _code(commits: Iterable[str], files: Iterable[Mapping[str, Any]]) -> Iterator[str]:

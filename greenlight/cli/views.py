@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
+
+from greenlight.cli.layout import facts_table, figure, moment, outcome_text, plain_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,20 +15,6 @@ if TYPE_CHECKING:
     from greenlight.wiring import Project
 
 NARROW = 110  # below this many columns a table leaves out what can be asked for otherwise
-STYLES = {
-    "Promoted": "green",
-    "Identical": "green",
-    "Equivalent": "green",
-    "KeptChampion": "yellow",
-    "Inconclusive": "yellow",
-    "Joined": "cyan",
-    "NothingNew": "cyan",
-    "Running": "cyan",
-    "DataRejected": "red",
-    "Failed": "red",
-    "Crashed": "red",
-    "Cancelled": "red",
-}
 STATES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 SHORT = {
     "roc_auc": "ROC AUC",
@@ -47,21 +32,21 @@ def runs_view(runs: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     metrics = [name for name in SHORT if any(name in run["metrics"] for run in runs)]
     if narrow:
         metrics = metrics[:1]
-    table = _table("run", "as of", "outcome", "version")
+    table = plain_table("run", "as of", "outcome", "version")
     for name in metrics:
         table.add_column(SHORT[name], justify="right", no_wrap=True)
     if not narrow:
         table.add_column("created", no_wrap=True)
     for run in runs:
         cells = [run["name"], run["as_of"], outcome_text(run["outcome"]), run["version"] or "-"]
-        cells += [_figure(run["metrics"].get(name)) for name in metrics]
+        cells += [figure(run["metrics"].get(name)) for name in metrics]
         table.add_row(*cells, *([] if narrow else [moment(run["created"])]))
     return table
 
 
 def run_views(run: Mapping[str, Any], project: Project) -> Iterator[RenderableType]:
     """Everything about one run."""
-    yield _facts(_run_facts(run))
+    yield facts_table(_run_facts(run))
     if run["reason"]:
         yield Text(f"\n{reason_text(run)}")
     if run["verdict"]:
@@ -74,7 +59,7 @@ def run_views(run: Mapping[str, Any], project: Project) -> Iterator[RenderableTy
         yield from ("", stages_view(run["stages"]))
     reports = report_paths(project, run["name"])
     if reports:
-        yield from ("", _facts(reports))
+        yield from ("", facts_table(reports))
 
 
 def _run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,12 +89,12 @@ def reason_text(run: Mapping[str, Any]) -> str:
 
 def verdict_view(verdict: Mapping[str, Any]) -> RenderableType:
     """The checks of a verdict with value and limit."""
-    table = _table("", "check", "value", "limit", "why")
+    table = plain_table("", "check", "value", "limit", "why")
     table.columns[2].justify = table.columns[3].justify = "right"
     table.columns[4].no_wrap = False
     marks = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("?", "yellow")}
     for check in verdict.get("checks", ()):
-        value, limit = _figure(check["value"]), _figure(check["limit"])
+        value, limit = figure(check["value"]), figure(check["limit"])
         why = check["explanation"]
         if given := check.get("override"):
             why += f" Overridden by {given['by']} until {given['expires']}: {given['reason']}"
@@ -127,17 +112,17 @@ def contract_lines(validation: Mapping[str, Any]) -> list[str]:
 def metrics_view(evaluation: Mapping[str, Any]) -> RenderableType:
     """Candidate and champion on the same holdout."""
     candidate, champion = evaluation.get("candidate") or {}, evaluation.get("champion") or {}
-    table = _table("metric", "candidate", "champion")
+    table = plain_table("metric", "candidate", "champion")
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, value in candidate.items():
         if isinstance(value, int | float):
-            table.add_row(name, _figure(value), _figure(champion.get(name)))
+            table.add_row(name, figure(value), figure(champion.get(name)))
     return table
 
 
 def stages_view(stages: Iterable[Mapping[str, Any]]) -> RenderableType:
     """Seconds per stage."""
-    table = _table("stage", "seconds", "what")
+    table = plain_table("stage", "seconds", "what")
     table.columns[1].justify = "right"
     table.columns[2].no_wrap = False
     for stage in stages:
@@ -149,7 +134,7 @@ def stages_view(stages: Iterable[Mapping[str, Any]]) -> RenderableType:
 def verify_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What verifying a version found, every file that is not as it was signed, and what to do."""
     yield Text(report["summary"], "green" if report["passed"] else "bold red")
-    table = _table("", "what", "found")
+    table = plain_table("", "what", "found")
     table.columns[2].no_wrap = False
     table.columns[2].overflow = "fold"
     for finding in report["findings"]:
@@ -187,7 +172,7 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     if status.get("note"):
         state = Text(status["note"], "bold red")
     running = [f"{p['name']} (pid {p['pid']})" for p in status["processes"] if p["pid"]]
-    return _facts(
+    return facts_table(
         {
             "live": serving,
             "stack": state,
@@ -200,7 +185,7 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
 
 def doctor_view(report: Mapping[str, Any]) -> RenderableType:
     """Each check with what to do about it."""
-    table = _table("", "what", "found")
+    table = plain_table("", "what", "found")
     table.columns[2].no_wrap = False
     for check in report["checks"]:
         found = Text(check["found"])
@@ -217,42 +202,3 @@ def report_paths(project: Project, run: str) -> dict[str, str]:
     docs = folder / paths.data_docs
     pages = {"evaluation": folder / paths.report, "contract": docs / "report.html", "data docs": docs / "index.html"}
     return {title: str(path) for title, path in pages.items() if path.is_file()}
-
-
-def outcome_text(outcome: str) -> Text:
-    """An outcome in its colour."""
-    return Text(outcome, STYLES.get(outcome, ""))
-
-
-def moment(stamp: str) -> str:
-    """An ISO 8601 moment in local time, to the minute; anything else as it is."""
-    try:
-        return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return stamp
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4f}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=True)
-    return table
-
-
-def _facts(facts: Mapping[str, Any]) -> Table:
-    """Names and values, without those that are empty."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value:
-            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
-    return table

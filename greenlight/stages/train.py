@@ -53,7 +53,7 @@ def run(params: Params, root: Path) -> str:
         twins=params.gates.stability.seeds,
     )
     _write(root / params.paths.twins, {f"{seed}.ubj": booster for seed, booster in trained.twins.items()})
-    manifest = _manifest(params, about, trained, device)
+    manifest = manifest_of(params, about, trained, device)
     model = Model.build(manifest, lookups_from_bytes((folder / "lookups.json").read_bytes()), trained.booster)
     files = _with_golden(model, folder / "holdout.parquet", params).to_files()
     _write(root / params.paths.model, files)
@@ -94,7 +94,8 @@ def _part(folder: Path, name: str) -> training.Part:
     return training.Part(matrix, label)
 
 
-def _manifest(params: Params, about: dict[str, Any], trained: training.Trained, device: str) -> Manifest:
+def manifest_of(params: Params, about: dict[str, Any], trained: training.Trained, device: str) -> Manifest:
+    """What a model folder says of itself: periods, rows and features it learnt from, and how."""
     periods = plan(params.data.as_of, params.data.window_months)
     return Manifest(
         dataset=params.dataset,
