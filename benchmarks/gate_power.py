@@ -31,9 +31,12 @@ from benchmarks.gate_power_tables import picture, shares, show, summed
 from greenlight import datasets
 from greenlight.adapters.device import processor
 from greenlight.config import Params, share_cores
+from greenlight.core.evidence import Evidence
 from greenlight.core.gates import GATES
 from greenlight.core.metrics import roc_auc
+from greenlight.core.paired import FEW, Clusters
 from greenlight.core.paired_months import auc_difference
+from greenlight.core.uncertainty import Design, measure
 from greenlight.datasets.supply import Supply
 from greenlight.operations.overrides import apply, nested
 from greenlight.proof import bench
@@ -196,8 +199,11 @@ class Lab:
             chosen = [rows[n] for n in rng.integers(0, len(rows), days)]
             at = np.concatenate(chosen)
             unit = np.repeat(np.arange(days), [one.size for one in chosen])
-            improvement.append(self._ask(label[at], strong[at], weak[at], unit))
-            loss.append(self._ask(label[at], weak[at], strong[at], unit))
+            gap = auc_difference(label[at], strong[at], weak[at], unit)
+            low, high = gap.interval(0.90)
+            better_passes, worse_passes = ask_both(self.params, label[at], strong[at], weak[at], unit)
+            improvement.append({"passed": better_passes, "better": low > 0, "worse": high < 0})
+            loss.append({"passed": worse_passes, "better": high < 0, "worse": low > 0})
         return {
             "true": better,
             "days": days,
@@ -206,29 +212,30 @@ class Lab:
             "loss": shares(loss),
         }
 
-    def _ask(self, label: Array, candidate: Array, champion: Array, day: Array) -> dict[str, Any]:
-        """The gate's answer on these rows, and whether the difference as such is told."""
-        gap = auc_difference(label, candidate, champion, day)
-        low, high = gap.interval(0.90)
-        passed = ask(self.params, label, candidate, champion, day)
-        return {"passed": passed, "better": low > 0, "worse": high < 0}
 
+def ask_both(params: Params, label: Array, strong: Array, weak: Array, day: Array) -> tuple[bool | None, bool | None]:
+    """What the shipped gate on the ROC AUC says of the stronger model against the weaker one, and the other way round.
 
-def ask(params: Params, label: Array, candidate: Array, champion: Array, day: Array) -> bool | None:
-    """What the shipped gate on the ROC AUC says of these rows: the gate itself, on the documents that it reads."""
-    from greenlight.core.evidence import Evidence
-    from greenlight.core.paired import Clusters
-    from greenlight.core.uncertainty import Design, measure
-
-    scores = {"candidate": candidate, "champion": champion}
-    metrics: dict[str, Any] = {name: {"roc_auc": roc_auc(label, one)} for name, one in scores.items()}
-    metrics["holdout"] = {"period": "2013-12", "rows": int(label.size)}
-    facts = {"trained_on": ["2013-01"], "stopped_on": "2013-02", "version": VERSION}
+    The gate itself, on the documents that it reads. What does not depend on who is the candidate is measured once.
+    With fewer than 20 days the bootstrap counts (`greenlight.core.uncertainty.measure`), so there it is drawn in full.
+    """
     design = Design(Clusters.of(day), "day")
-    evaluation = {
-        "models": {"candidate": facts, "champion": facts},
-        "uncertainty": measure(label, scores, design, resamples=2, seed=0),
-    }
+    scores = {"candidate": strong, "champion": weak}
+    drawn = params.gates.resamples if design.clusters.count < FEW else 2
+    uncertainty = measure(label, scores, design, resamples=drawn, seed=0)
+    values = {name: {"roc_auc": roc_auc(label, one)} for name, one in scores.items()}
+    swapped = {"candidate": "champion", "champion": "candidate"}
+    turned = {**uncertainty, "models": {name: uncertainty["models"][other] for name, other in swapped.items()}}
+    return (
+        _gate(params, label.size, values, uncertainty),
+        _gate(params, label.size, {name: values[other] for name, other in swapped.items()}, turned),
+    )
+
+
+def _gate(params: Params, rows: int, values: dict[str, Any], uncertainty: dict[str, Any]) -> bool | None:
+    metrics = {**values, "holdout": {"period": "2013-12", "rows": int(rows)}}
+    facts = {"trained_on": ["2013-01"], "stopped_on": "2013-02", "version": VERSION}
+    evaluation = {"models": {"candidate": facts, "champion": facts}, "uncertainty": uncertainty}
     gate = next(gate for gate in GATES if gate.name == GATE)
     return gate.ask(Evidence(metrics, evaluation, expected_champion=VERSION), params.gates).passed
 
