@@ -20,6 +20,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from greenlight.config import Params, share_cores
 from greenlight.core.evidence import Evidence
 from greenlight.core.gates import GATES
 from greenlight.core.metrics import roc_auc
-from greenlight.core.paired import FEW, Clusters
+from greenlight.core.paired import FEW, Clusters, auc_influence, clustered_se
 from greenlight.core.paired_months import auc_difference
 from greenlight.core.uncertainty import Design, measure
 from greenlight.datasets.supply import Supply
@@ -217,12 +218,14 @@ def ask_both(params: Params, label: Array, strong: Array, weak: Array, day: Arra
     """What the shipped gate on the ROC AUC says of the stronger model against the weaker one, and the other way round.
 
     The gate itself, on the documents that it reads. What does not depend on who is the candidate is measured once.
-    With fewer than 20 days the bootstrap counts (`greenlight.core.uncertainty.measure`), so there it is drawn in full.
+    With fewer than 20 days the bootstrap counts too (`greenlight.core.uncertainty.measure`): there it is drawn in full.
     """
     design = Design(Clusters.of(day), "day")
     scores = {"candidate": strong, "champion": weak}
-    drawn = params.gates.resamples if design.clusters.count < FEW else 2
-    uncertainty = measure(label, scores, design, resamples=drawn, seed=0)
+    if design.clusters.count < FEW:
+        uncertainty = measure(label, scores, design, resamples=params.gates.resamples, seed=0)
+    else:
+        uncertainty = formula(label, scores, design)
     values = {name: {"roc_auc": roc_auc(label, one)} for name, one in scores.items()}
     swapped = {"candidate": "champion", "champion": "candidate"}
     turned = {**uncertainty, "models": {name: uncertainty["models"][other] for name, other in swapped.items()}}
@@ -230,6 +233,14 @@ def ask_both(params: Params, label: Array, strong: Array, weak: Array, day: Arra
         _gate(params, label.size, values, uncertainty),
         _gate(params, label.size, {name: values[other] for name, other in swapped.items()}, turned),
     )
+
+
+def formula(label: Array, scores: Mapping[str, Array], design: Design) -> dict[str, Any]:
+    """The part of `measure` that the gate reads with 20 days or more, where the formula alone counts."""
+    pulls = {name: auc_influence(label, score)[1] for name, score in scores.items()}
+    apart = {"roc_auc": {"se": clustered_se(pulls["candidate"] - pulls["champion"], design.clusters)}}
+    alone = {name: {"roc_auc": {"se": clustered_se(pull, design.clusters)}} for name, pull in pulls.items()}
+    return {"clustered_by": design.column, "clusters": design.clusters.count, "models": alone, "difference": apart}
 
 
 def _gate(params: Params, rows: int, values: dict[str, Any], uncertainty: dict[str, Any]) -> bool | None:
