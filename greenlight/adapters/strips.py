@@ -16,19 +16,20 @@ WIDTH, HEIGHT, EDGE = 230, 24, 8
 
 
 def strip(check: Check) -> Markup:
-    """The value of a check, its bounds where it has any, and the limit; empty without two numbers to show."""
+    """The value of a check, its bounds where it has any, and the limit; empty without two numbers to show.
+
+    A limit that holds for either side of nothing is drawn on both.
+    """
     if check.value is None or check.limit is None:
         return Markup("")
     low, high = check.evidence.get("low"), check.evidence.get("high")
-    known = [x for x in (check.value, check.limit, low, high) if isinstance(x, (int, float))]
+    limits = [-check.limit, check.limit] if check.evidence.get("two_sided") else [check.limit]
+    known = [x for x in (check.value, *limits, low, high) if isinstance(x, (int, float))]
     first, last = min(known), max(known)
     if first == last:
         return Markup("")
-    limits = [check.limit] + ([-check.limit] if check.name == "calibration_gap" and check.value < 0 else [])
-    first, last = min(first, *limits), max(last, *limits)
     colour = {True: "var(--good)", False: "var(--bad)", None: "var(--open)"}[check.passed]
-    bounds = (low, high) if check.name != "calibration_gap" else (None, None)
-    return _svg([_one(check.value, *bounds, colour, 12, first, last)], limits, first, last, HEIGHT, check.name)
+    return _svg([_one(check.value, low, high, colour, 12, first, last)], limits, first, last, HEIGHT, check.name)
 
 
 def forest(check: Check) -> Markup:

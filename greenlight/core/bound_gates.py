@@ -39,7 +39,11 @@ def minimum(metric: str, words: str, *, at_least: bool) -> Asks:
 
 
 def calibration_gap(evidence: Evidence, limits: GateParams) -> Answer:
-    """The mean forecast is near what happened, on either side."""
+    """The mean forecast is near what happened, on either side.
+
+    The larger of the two distances that the bounds of the gap allow is held against the limit; the evidence keeps the
+    gap and its bounds with their sign.
+    """
     value = evidence.number("metrics", "candidate", "calibration_gap")
     limit = limits.minimum.calibration_gap
     found = evidence.interval(value, limits, "models", "candidate", "calibration_gap")
@@ -55,7 +59,8 @@ def calibration_gap(evidence: Evidence, limits: GateParams) -> Answer:
         found.unit,
     )
     answer = _against_limit(evidence, limits, away, limit, words, at_least=False)
-    return Answer(answer.passed, value, limit, answer.explanation, {**answer.evidence, "gap": value})
+    facts = {**answer.evidence, "low": found.low, "high": found.high, "two_sided": True}
+    return Answer(answer.passed, value, limit, answer.explanation, facts)
 
 
 def against_champion(metric: str, words: str, limit_name: str, worse: int, *, detect: str = "") -> Asks:

@@ -12,6 +12,7 @@ from evaluations import LIMITS, documents
 
 from greenlight.adapters.pictures import INK, draw
 from greenlight.adapters.report import render
+from greenlight.adapters.strips import EDGE, WIDTH, strip
 from greenlight.core.gates import judge
 
 METRICS, EVALUATION = documents()
@@ -79,6 +80,33 @@ def test_it_holds_the_summary_every_check_the_pictures_and_every_slice() -> None
     for row in EVALUATION["slices"]:
         assert f"{row['rows']:,}" in text
     assert "too small to test" in text
+
+
+@pytest.mark.parametrize(("gap", "se", "passed"), [(0.02, 0.01, True), (-0.02, 0.06, None), (-0.4, 0.01, False)])
+def test_a_gap_on_either_side_is_drawn_with_its_bounds_between_both_limits(
+    gap: float, se: float, passed: bool | None
+) -> None:
+    metrics, evaluation = copy.deepcopy(METRICS), copy.deepcopy(EVALUATION)
+    metrics["candidate"]["calibration_gap"] = gap
+    evaluation["uncertainty"]["models"]["candidate"]["calibration_gap"]["se"] = se
+    check = judge(metrics, evaluation, LIMITS).check("calibration_gap")
+    bounds, limit = (check.evidence["low"], check.evidence["high"]), check.limit
+    assert check.passed is passed
+    assert sum(bounds) / 2 == pytest.approx(gap)
+    assert limit is not None
+    first, last = min(*bounds, -limit), max(*bounds, limit)
+
+    drawn = str(strip(check))
+    lines = [tuple(map(float, found)) for found in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', drawn)]
+    (dot,) = re.findall(r'<circle cx="([\d.]+)"', drawn)
+
+    def at(value: float) -> float:
+        return EDGE + (WIDTH - 2 * EDGE) * (value - first) / (last - first)
+
+    ticks, (bar,) = lines[:2], lines[2:]
+    assert [x for x, _ in ticks] == pytest.approx([at(-limit), at(limit)], abs=0.06)
+    assert bar == pytest.approx(tuple(at(value) for value in bounds), abs=0.06)
+    assert float(dot) == pytest.approx(at(gap), abs=0.06)
 
 
 def test_ids_are_unique_and_what_refers_to_them_finds_them() -> None:
