@@ -65,8 +65,10 @@ def plan(as_of: str, device: str, overrides: dict[str, Any] | None = None) -> Pl
 @task(name="workspace", task_run_name="workspace", **RETRIED)
 def workspace(plan: Plan) -> Run:
     """Clone the repository at its commit and lay out what the stages read."""
-    run = retrain.begin(open_project(), plan)
-    get_run_logger().info("%s", run.where())
+    run, log = retrain.begin(open_project(), plan), get_run_logger()
+    log.info("%s", run.where())
+    for warning in run.workspace.warnings:
+        log.warning("%s", warning)
     return run
 
 
@@ -112,8 +114,11 @@ def challenge(run: Run, verdict: Verdict) -> Verdict:
     """Compare with the champion of this moment, if another one serves by now than the plan knew."""
     if not verdict.promoted:
         return verdict
-    found = turns.challenge(run, verdict, get_run_logger().info)
+    log = get_run_logger()
+    found = turns.challenge(run, verdict, log.info)
     if found is not verdict:
+        for warning in run.workspace.warnings:
+            log.warning("%s", warning)
         create_markdown_artifact(found.markdown() + run.links("report"), key="verdict")
     return found
 

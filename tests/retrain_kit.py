@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 from ruamel.yaml import YAML
 
+from greenlight.adapters import dvc
 from greenlight.config import Settings
 from greenlight.datasets.supply import INCOMING
 from greenlight.operations import plan as plans
@@ -171,6 +172,15 @@ def hand_in(root: Path, table: str, period: str, rows: pl.DataFrame | bytes) -> 
     else:
         rows.write_parquet(path)
     return path
+
+
+def lose_champions_rows(project: Project) -> None:
+    """Delete the list of the champion's snapshot from cache and remote; its model stays."""
+    champion = project.registry.champion()
+    assert champion is not None
+    (digest,) = dvc.lock_hashes(project.repository.read(champion.commit, dvc.LOCK))["snapshot"].values()
+    for home in ("cache", "remote"):
+        (project.settings.home / home / "files" / "md5" / digest[:2] / digest[2:]).unlink()
 
 
 def champion_of(root: Path, as_of: str) -> None:

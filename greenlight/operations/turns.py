@@ -112,7 +112,8 @@ def challenge(run: Run, verdict: Verdict, log: Log = silent) -> Verdict:
             run.workspace.root / "params.yaml", {"champion": raw["champion"], "judged": params.judged.model_dump()}
         )
         remove(run.workspace.path("champion"))
-        lay_champion(run.project, run.workspace, run.pipeline, now)
+        warnings = lay_champion(run.project, run.workspace, run.pipeline, now)
+        run.workspace = replace(run.workspace, warnings=warnings)
     # `validate` too: it sets the months beside those that the champion learnt from. What comes out as before is not
     # executed again.
     for stage in ("validate", "featurize", "train", "evaluate", "gate"):

@@ -47,6 +47,8 @@ class Workspace:
         Whether uncommitted changes of tracked files travelled along.
     created : str
         When the run began, ISO 8601, UTC.
+    warnings : tuple of str
+        What could not be laid out and the run does without, in words for the log.
     """
 
     run: str
@@ -55,6 +57,7 @@ class Workspace:
     commit: str
     dirty: bool
     created: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def repository(self) -> Repository:
@@ -117,9 +120,9 @@ def create(project: Project, plan: Plan) -> Workspace:
         write_params(root / "params.yaml", plan.overrides)
         write_params(root / "params.yaml", _concrete(plan.params))
         _lay_incoming(project.settings, root)
-        lay_champion(project, workspace, pipeline, plan.champion)
+        warnings = lay_champion(project, workspace, pipeline, plan.champion)
         pipeline.close()
-    return workspace
+    return replace(workspace, warnings=warnings)
 
 
 def configured(settings: Settings, root: Path) -> Pipeline:
@@ -210,34 +213,49 @@ def _lay_incoming(settings: Settings, root: Path) -> None:
             here.symlink_to(file)
 
 
-def lay_champion(project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None) -> None:
-    """Put the champion's model folder and its code where `evaluate` reads them, as one DVC-tracked folder."""
+def lay_champion(
+    project: Project, workspace: Workspace, pipeline: Pipeline, champion: Version | None
+) -> tuple[str, ...]:
+    """Put the champion's model folder and its code where `evaluate` reads them, as one DVC-tracked folder.
+
+    Returns
+    -------
+    tuple of str
+        Warnings: what of the champion's is not at hand, and what is not checked therefore.
+    """
     target = workspace.path("champion")
     target.mkdir(parents=True)
+    warnings: tuple[str, ...] = ()
     facts = {"version": "", "run": "", "model_md5": ""}
     if champion:
         digest = model_hash(project, champion)
         facts = {"version": champion.name, "run": champion.run, "model_md5": digest}
         pipeline.fetch(digest, target / "model")
-        _lay_snapshot(project, pipeline, champion, target / "snapshot")
+        warnings = tuple(_lay_snapshot(project, pipeline, champion, target / "snapshot"))
         with tarfile.open(fileobj=io.BytesIO(project.repository.archive(champion.commit, "greenlight"))) as tar:
             tar.extractall(target / "code", filter="data")
     (target / "champion.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     pipeline.add(workspace.params.paths.champion)
+    return warnings
 
 
-def _lay_snapshot(project: Project, pipeline: Pipeline, champion: Version, target: Path) -> None:
+def _lay_snapshot(project: Project, pipeline: Pipeline, champion: Version, target: Path) -> Iterator[str]:
     """Put the rows that the champion learnt from beside it: `validate` says which of them were corrected since.
 
     Links into the cache, so no copy. Where neither cache nor remote has them any more nothing is compared, and the
-    run goes on: its own data is judged all the same.
+    run goes on: its own data is judged all the same. That is said, as a warning.
     """
     outs = dvc.lock_hashes(project.repository.read(champion.commit, dvc.LOCK)).get("snapshot", {})
     for digest in outs.values():
         try:
             pipeline.fetch(digest, target)
-        except DvcError:
+        except DvcError as exc:
             shutil.rmtree(target, ignore_errors=True)
+            yield (
+                f"corrections of earlier months are not looked for: the rows that champion {champion.name} learnt from "
+                f"cannot be laid out, {exc.what}. The run goes on without. Next: {exc.todo}; "
+                "greenlight fsck says what else is missing"
+            )
 
 
 def model_hash(project: Project, version: Version) -> str:

@@ -10,6 +10,8 @@ from retrain_kit import Recorded
 
 from greenlight.config import Params
 from greenlight.core.contract_report import ContractReport
+from greenlight.operations.plan import plan
+from greenlight.operations.workspace import create
 from greenlight.stages import validate
 
 
@@ -37,6 +39,25 @@ def test_a_month_corrected_since_the_champion_is_a_warning_that_counts_the_rows(
     assert (root / "data/champion/snapshot/flights/2013-03.parquet").is_file()
     assert "corrections.corrected_share" in (root / "reports/data_docs/report.html").read_text()
     reproducible(root, done.run.workspace.params)
+
+
+def test_rows_of_the_champion_that_are_nowhere_any_more_are_a_warning_and_no_end(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    root = kit.copy(recorded, tmp_path / "repo").root
+    project = kit.open_at(root)
+    assert create(project, plan(project)).warnings == ()
+    kit.lose_champions_rows(project)
+
+    workspace = create(project, plan(project, as_of="2013-05"))
+
+    (warning,) = workspace.warnings
+    assert warning.startswith("corrections of earlier months are not looked for: the rows that champion v1 learnt from")
+    assert "neither the cache nor the remote holds it" in warning
+    assert "Next: dvc push where it was made" in warning
+    assert "greenlight fsck" in warning
+    assert (workspace.path("champion") / "model" / "model.ubj").is_file()
+    assert not (workspace.path("champion") / "snapshot").exists()
 
 
 def reproducible(root: Path, params: Params) -> None:
