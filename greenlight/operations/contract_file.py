@@ -23,6 +23,8 @@ from greenlight.wiring import Project
 
 BROKEN = 3  # exit status
 PARQUET = b"PAR1"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what a spreadsheet's "Unicode text" begins with
+SEPARATORS = (";", "\t", "|")
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,26 @@ def _read(path: Path) -> tuple[pl.DataFrame, bool]:
     if not head:
         raise UsageError("the file is empty: 0 bytes", where=str(path), todo="ask for it to be delivered again")
     csv = head != PARQUET
+    wanted = "a Parquet file, or a CSV in UTF-8 with a header and commas"
+    if head.startswith(UTF16):
+        raise UsageError("is text in UTF-16", where=str(path), todo=wanted)
     try:
         if not csv:
             return pl.read_parquet(path, memory_map=False), False
-        return pl.read_csv(path, infer_schema=False, null_values=["", "NA", "null", "NULL"]), True
+        frame = pl.read_csv(path, infer_schema=False, null_values=["", "NA", "null", "NULL"])
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as exc:
         said = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:160]
         raise UsageError(
             f"cannot be read as {'CSV' if csv else 'Parquet'}: {said}",
             where=str(path),
-            todo="a Parquet file, or a CSV in UTF-8 with a header" if csv else "ask for it to be delivered again",
+            todo=wanted if csv else "ask for it to be delivered again",
         ) from exc
+    for separator in SEPARATORS:
+        if frame.width == 1 and separator in frame.columns[0]:
+            raise UsageError(
+                f"its header is separated by {separator!r} and not by commas", where=str(path), todo=wanted
+            )
+    return frame, True
 
 
 def _table(contract: Contract, name: str) -> Table:

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from greenlight import datasets
 from greenlight.config import Params
 from greenlight.core.booster import xgboost
 from greenlight.core.faults import Fault, Point
+from greenlight.core.lookup import Vocabulary
+from greenlight.core.model import lookups_from_bytes
 from greenlight.errors import GreenlightError
 
 Rng = np.random.Generator
@@ -159,6 +162,21 @@ def undersampled(files: Files, rng: Rng) -> None:
         files.put(f"{part}_label", label[kept])
 
 
+def mixed(files: Files, rng: Rng) -> None:
+    """Rows were split by chance instead of by time: half of the holdout is in training, too, which no plan says."""
+    dataset, about = datasets.load(files.params.dataset), files.about
+    rows = files.holdout()
+    rows = rows.filter(pl.Series(rng.random(rows.height) < 0.5))
+    lookups = lookups_from_bytes((files.features / "lookups.json").read_bytes())
+    columns, vocabulary = dataset.request.columns_of(rows), Vocabulary.from_json(about["vocabulary"])
+    matrix, _ = dataset.features.row_features(columns, lookups, vocabulary)
+    files.put("train", np.concatenate([files.array("train"), matrix]))
+    files.put("train_label", np.concatenate([files.array("train_label"), rows["label"].to_numpy()]))
+    # What `featurize` writes of the rows that it trains on, whatever the plan was.
+    about["days"]["train"]["last"] = str(rows["day"].max())
+    (files.features / "features.json").write_text(json.dumps(about), encoding="utf-8")
+
+
 def small(files: Files, rng: Rng) -> None:
     """Of the holdout only one row in fifty arrived."""
     files.holdout().gather_every(50).write_parquet(files.features / "holdout.parquet")
@@ -203,6 +221,7 @@ ROWS: tuple[Row, ...] = (
     ("miscalibration", undersampled, PROBABILITIES, "features", ()),
     ("constant predictions", lambda files, rng: None, RANK, "features", CONSTANT),
     ("the seed decides", lambda files, rng: None, (*RANK, "stability"), "features", LUCK),
+    ("split by chance", mixed, ("time_travel",), "features", ()),
     ("holdout too small", small, ("holdout_rows",), "features", ()),
     ("training on the holdout", seen, ("holdout_unseen",), "model", ()),
     ("half of the trees", halved, ("stage evaluate",), "model", ()),

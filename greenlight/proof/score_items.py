@@ -93,7 +93,7 @@ MODEL = (
             "manual",
             "a replay sets what the gates chose on the holdout against what it did live in the month after",
             "command replay",
-            "text docs/replay.md::what it did in the month after",
+            "text docs/replay.md::both on the next month's rows",
             lacks="on recorded history only, and on demand",
         ),
     ),

@@ -121,6 +121,8 @@ BAD: dict[str, tuple[Callable[[Path], object], type[UsageError], str]] = {
     "nothing in it": (lambda path: path.write_bytes(b""), UsageError, "0 bytes"),
     "a Parquet cut short": (lambda path: path.write_bytes(b"PAR1" + bytes(40)), UsageError, "cannot be read as Parquet"),
     "a picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256))), UsageError, "cannot be read as CSV|fit no table"),
+    "a spreadsheet's Unicode text": (lambda path: path.write_text("year,month\n2013,4\n", encoding="utf-16"), UsageError, "is text in UTF-16"),
+    "semicolons": (lambda path: path.write_text("year;month\n2013;4\n"), UsageError, "separated by ';' and not by commas"),
     "another table": (lambda path: path.write_text("a,b\n1,2\n"), UsageError, "fit no table of flight_delay"),
 }  # fmt: skip
 
