@@ -13,18 +13,26 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+DECISIONS = {
+    "releases": "released",
+    "rejected": "rejected",
+    "inconclusive": "inconclusive",
+    "data_rejected": "data rejected",
+}
+
+
 def replay_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The policies, what served, what the decisions did, and the answer."""
     yield from (Text(note, "yellow") for note in found["notes"])
-    table = plain_table(
-        "policy", "ROC AUC", "log loss", "regret", "releases", "rejected", "inconclusive", "data rejected"
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = plain_table("policy", "ROC AUC", "log loss", "regret", "decisions")
+    for n in (0, 4):
+        table.columns[n].no_wrap, table.columns[n].overflow = False, "fold"
+    for n in (1, 2, 3):
+        table.columns[n].justify = "right"
     for row in found["policies"]:
         figures = (row["mean"]["roc_auc"], row["mean"]["log_loss"], row["regret"]["roc_auc"])
-        counts = (row["releases"], row["rejected"], row["inconclusive"], row["data_rejected"])
-        table.add_row(row["name"], *(f"{value:.4f}" for value in figures), *map(str, counts))
+        counts = [f"{row[key]} {words}" for key, words in DECISIONS.items() if row[key]]
+        table.add_row(row["name"], *(f"{value:.4f}" for value in figures), ", ".join(counts) or "-")
     yield table
     yield ""
     yield _served(found)
@@ -38,17 +46,19 @@ def replay_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _served(found: Mapping[str, Any]) -> RenderableType:
-    """ROC AUC and log loss of what served, a line for every month."""
-    names = [policy["name"] for policy in found["policies"]]
-    table = plain_table("month", "rows", "base rate", *names)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    """ROC AUC and log loss of what served: a line for every policy of a month, which any number of policies fits."""
+    table = plain_table("month", "rows", "base rate", "policy", "served", "ROC AUC", "log loss")
+    table.columns[3].no_wrap, table.columns[3].overflow = False, "fold"
+    for n in (1, 2, 5, 6):
+        table.columns[n].justify = "right"
     for n, month in enumerate(found["months"]):
-        cells = []
+        when = (month["month"], f"{month['rows']:,}", f"{month['base_rate']:.3f}")
         for policy in found["policies"]:
             row = policy["months"][n]
-            cells.append(f"{row['version']} {row['roc_auc']:.4f} / {row['log_loss']:.4f}")
-        table.add_row(month["month"], f"{month['rows']:,}", f"{month['base_rate']:.3f}", *cells)
+            last = policy is found["policies"][-1]
+            figures = (row["version"], f"{row['roc_auc']:.4f}", f"{row['log_loss']:.4f}")
+            table.add_row(*when, policy["name"], *figures, end_section=last)
+            when = ("", "", "")
     return table
 
 

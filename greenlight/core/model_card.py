@@ -199,7 +199,8 @@ def _behaviour(evaluation: Mapping[str, Any]) -> Part:
 def _caveats(verdict: Verdict, about: Mapping[str, str]) -> Part:
     lines = [about["limits"]] if about.get("limits") else []
     for check in (*verdict.failed, *verdict.undecided, *verdict.overridden):
-        lines.append(f"{check.name} {check.mark}: {check.explanation}")
+        by = f" by {check.overridden_by}" if check.override else ""
+        lines.append(f"{check.name} {check.mark}{by}: {check.explanation}")
     for check in verdict.checks:
         if watched := check.evidence.get("watched"):
             lines.append(f"To be watched ({check.name}): {', '.join(map(str, watched))}.")

@@ -13,7 +13,9 @@ from evaluations import LIMITS, documents
 from greenlight.adapters.pictures import INK, draw
 from greenlight.adapters.report import render
 from greenlight.adapters.strips import EDGE, WIDTH, strip
+from greenlight.config import JudgedParams
 from greenlight.core.gates import judge
+from greenlight.limits import Override
 
 METRICS, EVALUATION = documents()
 VERDICT = judge(METRICS, EVALUATION, LIMITS)
@@ -107,6 +109,20 @@ def test_a_gap_on_either_side_is_drawn_with_its_bounds_between_both_limits(
     assert [x for x, _ in ticks] == pytest.approx([at(-limit), at(limit)], abs=0.06)
     assert bar == pytest.approx(tuple(at(value) for value in bounds), abs=0.06)
     assert float(dot) == pytest.approx(at(gap), abs=0.06)
+
+
+def test_the_page_says_who_overrode_a_gate_and_what_it_had_said() -> None:
+    metrics = copy.deepcopy(METRICS)
+    metrics["candidate"]["calibration_error"] = 0.9
+    given = {"by": "Ada <b>", "reason": "Known since the strike", "expires": "2013-09-30"}
+    limits = LIMITS.model_copy(update={"overrides": [Override(gate="max_calibration_error", **given)]})
+    verdict = judge(metrics, EVALUATION, limits, judged=JudgedParams(day="2013-09-30"))
+    page = render(verdict, metrics, EVALUATION)
+    text = " ".join(_Page(page).text.split())
+    assert verdict.decision == "promote"
+    assert "Overridden by Ada <b> until 2013-09-30: Known since the strike" in text
+    assert verdict.check("max_calibration_error").explanation in text
+    assert "✕ failed" in text
 
 
 def test_ids_are_unique_and_what_refers_to_them_finds_them() -> None:

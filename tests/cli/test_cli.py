@@ -29,7 +29,7 @@ from greenlight.cli.app import app
 from greenlight.cli.retrain import Teller
 from greenlight.cli.run_views import reproduce_views, sweep_views
 from greenlight.cli.terminal import Group
-from greenlight.cli.views import reason_text, runs_view, status_view, verify_views
+from greenlight.cli.views import reason_text, runs_view, status_view, verdict_view, verify_views
 from greenlight.config import Settings
 from greenlight.core.changes import Change
 from greenlight.core.check import Check
@@ -306,6 +306,19 @@ def test_status_names_what_is_live_and_what_is_down() -> None:
     assert "v2 (run 2013-08-3d4e5f since" in text
     assert "prefect-server (stopped)" in text
     assert "v1 -> v2" in text
+
+
+def test_who_overrode_a_gate_is_said_of_what_serves_and_of_its_verdict() -> None:
+    given = {"by": "Ada Example", "reason": "Known since the strike", "expires": "2013-09-30"}
+    live = {"version": "v2", "run": "2013-08-3d4e5f", "overridden": [{"gate": "min_roc_auc", **given}]}
+    status = {"up": True, "live": live, "urls": {}, "processes": [], "history": []}
+    said = " ".join(" ".join(rendered(status_view(status), 80)).split())
+    assert "min_roc_auc overridden by Ada Example until 2013-09-30: Known since the strike" in said
+
+    check = Check("min_roc_auc", "Does it?", False, 0.55, 0.6, explanation="0.55 is below 0.6.", override=given)
+    verdict = Verdict("promote", (check,)).to_json()
+    said = " ".join(" ".join(rendered(verdict_view(verdict), 200)).split())
+    assert "no min_roc_auc 0.5500 0.6000 0.55 is below 0.6. Overridden by Ada Example until 2013-09-30" in said
 
 
 def test_a_reproduction_shows_which_output_differs() -> None:

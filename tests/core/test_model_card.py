@@ -8,8 +8,10 @@ from typing import Any
 from evaluations import LIMITS, documents
 
 from greenlight.adapters.model_card import render
+from greenlight.config import JudgedParams
 from greenlight.core.gates import judge
 from greenlight.core.model_card import card
+from greenlight.limits import Override
 
 METRICS, EVALUATION = documents()
 ABOUT = {"use": "To plan.", "not_for": "People.", "data": "Drawn.", "limits": "Only <b>drawn</b> | rows."}
@@ -38,6 +40,17 @@ def test_what_the_gates_could_not_say_stands_under_its_limits() -> None:
     evaluation["uncertainty"]["difference"]["roc_auc"]["se"] = 0.2
     limits = _card(evaluation=evaluation).markdown().split("## Limits")[1]
     assert "champion_roc_auc cannot be decided" in limits
+
+
+def test_who_overrode_a_gate_stands_under_its_limits_whatever_the_decision() -> None:
+    given = Override(gate="min_roc_auc", by="Ada Example", reason="Known since the strike", expires="2013-09-30")
+    metrics = copy.deepcopy(METRICS)
+    metrics["candidate"]["roc_auc"] = 0.4  # breaks other gates, too, so that the summary does not name the override
+    limits = LIMITS.model_copy(update={"overrides": [given]})
+    verdict = judge(metrics, EVALUATION, limits, judged=JudgedParams(day="2013-09-01"))
+    assert verdict.decision == "reject"
+    text = card(verdict, metrics, EVALUATION, ABOUT).markdown().split("## Limits")[1]
+    assert "min_roc_auc failed, overridden by Ada Example until 2013-09-30 (Known since the strike)" in text
 
 
 def test_without_a_champion_or_any_word_of_the_dataset_there_is_still_a_card() -> None:

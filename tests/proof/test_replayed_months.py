@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import pytest
 from retrain_kit import Recorded, hand_in, open_at
 from retrain_kit import copy as copy_recorded
+from rich.console import Console
 from typer.testing import CliRunner
 
 from greenlight import datasets
 from greenlight.cli.app import app
+from greenlight.cli.proof_views import replay_views
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, UsageError
 from greenlight.proof import bench
@@ -135,6 +139,24 @@ def test_the_command_writes_the_page_and_answers_in_json(
     assert "decide little" in page
     kept = json.loads((tmp_path / "out" / "replay.json").read_text())
     assert kept == {key: value for key, value in answer.items() if key != "report"}
+
+
+def test_every_figure_of_every_policy_is_legible_at_80_columns(replayed: dict[str, Any]) -> None:
+    found = copy.deepcopy(replayed)
+    more = [copy.deepcopy(found["policies"][-1]) | {"name": f"always: data.window_months={n}"} for n in (3, 4, 5)]
+    found["policies"] += more
+    written = io.StringIO()
+    shown = Console(file=written, width=80)
+    for part in replay_views(found):
+        shown.print(part)
+    text = written.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for policy in found["policies"]:
+        assert policy["name"].split(".")[0] in text
+        for month in policy["months"]:
+            assert f"{month['roc_auc']:.4f}     {month['log_loss']:.4f}" in text
+    assert all(f"{policy['regret']['roc_auc']:.4f}" in text for policy in found["policies"])
 
 
 def test_a_file_where_the_report_should_go_is_told(
