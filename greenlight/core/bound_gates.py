@@ -6,7 +6,7 @@ breaks it: no. The limit lies between the two: this holdout cannot tell, and how
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from greenlight.config import GateParams
@@ -104,7 +104,7 @@ def against_champion(metric: str, words: str, limit_name: str, worse: int, *, de
             told = f"{says}: {loss.low:.3f} to {loss.high:.3f} worse {sure}"
             return Answer(False, loss.value, margin, f"{told}; {margin:.3f} is the most allowed.", facts)
         told = f"{says}, but it may be {loss.high:.3f} worse ({sure}; {margin:.3f} is the most allowed)"
-        return Answer(None, loss.value, margin, f"{told}; {_more(facts)}.", facts)
+        return Answer(None, loss.value, margin, f"{told}; {more_rows(facts)}.", facts)
 
     return ask
 
@@ -142,8 +142,10 @@ def _against_limit(
     if broken:
         says = f"{words} {found.value:.3f} is {bound} the {most} allowed, {limit:.3f}, also at its best"
         return Answer(False, found.value, limit, f"{says} ({hardly:.3f} at {percent(found)} confidence).", facts)
-    facts |= _needed(evidence, limits, found, abs(found.value - limit))
-    return Answer(None, found.value, limit, f"{says}, and {limit:.3f} is the {most} allowed; {_more(facts)}.", facts)
+    facts |= rows_needed(evidence, found, abs(found.value - limit))
+    return Answer(
+        None, found.value, limit, f"{says}, and {limit:.3f} is the {most} allowed; {more_rows(facts)}.", facts
+    )
 
 
 def _than(loss: float) -> str:
@@ -159,11 +161,20 @@ def _power(evidence: Evidence, limits: GateParams, loss: Interval, margin: float
         wanted = float(getattr(limits.champion, detect))
         found |= {"to_be_told": wanted, "clusters_to_tell": clusters_needed(loss.clusters, loss.se, wanted, error)}
     # Whichever answer lies further from what was seen is told first.
-    return found | _needed(evidence, limits, loss, max(margin - loss.value, loss.value))
+    return found | rows_needed(evidence, loss, max(margin - loss.value, loss.value))
 
 
-def _needed(evidence: Evidence, limits: GateParams, found: Interval, distance: float) -> dict[str, Any]:
-    needed = clusters_needed(found.clusters, found.se, distance, evidence.error(limits))
+def rows_needed(evidence: Evidence, found: Interval, distance: float) -> dict[str, Any]:
+    """How many clusters, and rows, in all would tell that a value lies `distance` from its limit.
+
+    From `greenlight.core.bounds.clusters_needed`, at the interval's own confidence.
+
+    Returns
+    -------
+    dict
+        ``clusters_needed`` and ``rows_needed``; None where no number does, or the holdout's rows are not known.
+    """
+    needed = clusters_needed(found.clusters, found.se, distance, 1 - found.confidence)
     rows = evidence.count_or_none("metrics", "holdout", "rows")
     if needed is None:
         return {"clusters_needed": None, "rows_needed": None}
@@ -171,8 +182,8 @@ def _needed(evidence: Evidence, limits: GateParams, found: Interval, distance: f
     return {"clusters_needed": needed, "rows_needed": None if each is None else round(needed * each)}
 
 
-def _more(facts: dict[str, Any]) -> str:
-    """How many labelled rows would settle it."""
+def more_rows(facts: Mapping[str, Any]) -> str:
+    """How many more labelled rows would settle it, in words; from the facts of an interval and of `rows_needed`."""
     needed, rows, unit = facts["clusters_needed"], facts["rows_needed"], facts["clustered_by"]
     if needed is None or rows is None:
         return "it lies on the limit, where no number of rows settles it"

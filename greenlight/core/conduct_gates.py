@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from greenlight.config import GateParams
-from greenlight.core.bound_gates import few_clusters
-from greenlight.core.evidence import Answer, Evidence, Missing
+from greenlight.core.bound_gates import few_clusters, more_rows, rows_needed
+from greenlight.core.evidence import Answer, Evidence, Interval, Missing
 
 
 def answers(evidence: Evidence, limits: GateParams) -> Answer:
@@ -78,7 +78,8 @@ def fairness(evidence: Evidence, limits: GateParams) -> Answer:
     limit = limits.fairness.max_rate_difference
     if not columns:
         return Answer(True, None, limit, "The dataset declares no protected groups.")
-    table = [_apart(evidence, limits, column, m, its) for column in columns for m, its in _measures(column)]
+    found = [_apart(evidence, limits, column, m, its) for column in columns for m, its in _measures(column)]
+    table, sure = [row for row, _ in found], {row["measure"]: interval for row, interval in found}
     if not table:
         raise Missing("evaluation.groups has columns without a measure; what they show")
     table.sort(key=lambda row: (-(row["difference"] / max(row["limit"], 1e-9)), row["measure"]))
@@ -93,15 +94,18 @@ def fairness(evidence: Evidence, limits: GateParams) -> Answer:
             first = bad[0]
             says = f"{first['measure']} differs by {first['difference']:.3f} between {first['between']}"
             more = "is too far" if answer is False else f"may be up to {first['high']:.3f}"
-            return Answer(
-                answer,
-                first["difference"],
-                first["limit"],
-                f"{says}; it {more}, {first['limit']:.3f} is allowed.",
-                facts,
-            )
+            says = f"{says}; it {more}, {first['limit']:.3f} is allowed"
+            facts |= _bounds(first)
+            interval = sure[first["measure"]]
+            if too_few := few_clusters(interval, limits):
+                says = f"{says}. {too_few.removesuffix('.')}"
+            elif answer is None and interval.high > first["limit"]:
+                facts |= interval.facts() | rows_needed(evidence, interval, abs(first["limit"] - interval.value))
+                says = f"{says}; {more_rows(facts)}"
+            return Answer(answer, first["difference"], first["limit"], f"{says}.", facts)
     says = f"Furthest apart is {worst['measure']}: {worst['difference']:.3f} between {worst['between']}"
-    return Answer(True, worst["difference"], worst["limit"], f"{says}; {worst['limit']:.3f} is allowed.", facts)
+    says = f"{says} (at most {worst['high']:.3f}); {worst['limit']:.3f} is allowed."
+    return Answer(True, worst["difference"], worst["limit"], says, facts | _bounds(worst))
 
 
 def size(evidence: Evidence, limits: GateParams) -> Answer:
@@ -120,6 +124,11 @@ def size(evidence: Evidence, limits: GateParams) -> Answer:
     return Answer(True, size, limit, f"{says}, within {limit / 1e6:.2f} MB and {limits.size.max_trees:,}.", facts)
 
 
+def _bounds(row: Mapping[str, Any]) -> dict[str, float]:
+    """Of the measure that the answer tells, for its picture."""
+    return {"low": row["low"], "high": row["high"]}
+
+
 def _declared(evidence: Evidence, name: str) -> list[Mapping[str, Any]]:
     found = evidence.get("evaluation", "behaviour", name)
     if not isinstance(found, list) or not all(isinstance(row, Mapping) for row in found):
@@ -134,7 +143,7 @@ def _measures(column: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _apart(
     evidence: Evidence, limits: GateParams, column: Mapping[str, Any], measure: str, its: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Interval]:
     """The largest difference in one measure, with bounds; Bonferroni over the pairs that it was picked from."""
     calibration = measure == "calibration_gap"
     limit = limits.fairness.max_calibration_difference if calibration else limits.fairness.max_rate_difference
@@ -147,7 +156,5 @@ def _apart(
         answer = None
     between = " and ".join(str(name) for name in its.get("between", []))
     words = f"{column.get('column')}, {measure.replace('_', ' ')}"
-    return {"measure": words, "between": between, "difference": difference, "low": found.low, "high": found.high} | {
-        "limit": limit,
-        "answer": answer,
-    }
+    row = {"measure": words, "between": between, "difference": difference, "low": found.low, "high": found.high}
+    return row | {"limit": limit, "answer": answer}, found

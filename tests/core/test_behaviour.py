@@ -103,6 +103,7 @@ def test_groups_that_are_treated_alike_pass() -> None:
 def test_a_group_that_is_decided_on_more_often_fails_and_both_are_named() -> None:
     check = judged("fairness", groups=_groups(0.3))
     assert check.passed is False
+    assert check.limit < check.evidence["low"] < check.value < check.evidence["high"]
     assert "x and y" in check.explanation
     assert {row["measure"] for row in check.evidence["worst"]} == {
         "group, decision rate",
@@ -112,7 +113,11 @@ def test_a_group_that_is_decided_on_more_often_fails_and_both_are_named() -> Non
 
 
 def test_a_difference_near_the_limit_cannot_be_told() -> None:
-    assert judged("fairness", groups=_groups(0.09, measures=("decision_rate",))).passed is None
+    check = judged("fairness", groups=_groups(0.09, measures=("decision_rate",)))
+    assert check.passed is None
+    assert "more days (" in check.explanation
+    assert "labelled rows) would settle it" in check.explanation
+    assert check.evidence["rows_needed"] > 8000
 
 
 def test_the_standard_error_of_a_difference_is_that_of_two_shares() -> None:
