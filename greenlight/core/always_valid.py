@@ -120,7 +120,7 @@ def difference(
     Source
     ------
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic confidence
-    sequences", Annals of Statistics 52, 2024 (arXiv 2103.06476), theorem 2.2, and its appendix on the choice of rho; the
+    sequences", Annals of Statistics 52, 2024 (arXiv 2103.06476), section 2, and its appendix on the choice of rho; the
     difference of means is asymptotically linear, which is what the theorem asks.
     """
     check_alpha(alpha)
@@ -252,7 +252,7 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> Sam
     Source
     ------
     Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022 (arXiv 2011.03567), section 3,
-    where one concentration is used; the mean over five is ours, so that gross and slight deviations are both seen early.
+    where one concentration is used; the mean over five is ours, so that gross and slight deviations are seen early.
     """
     if set(counts) != set(weights) or len(weights) < 2:
         raise UsageError(

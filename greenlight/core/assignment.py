@@ -1,7 +1,8 @@
 """Which arm of an A/B test a key belongs to: the edge's own arithmetic, so that an assignment can be recomputed.
 
 Envoy hashes the key and walks through the arms in their order. With the newcomer first its share is the range from 0
-up, so that a growing weight only adds keys and nobody is taken away from it. It must not know what a key stands for.
+up, so that a growing weight only adds keys and nobody is taken away from it, as long as the total stays what it was.
+It must not know what a key stands for.
 """
 
 from __future__ import annotations
