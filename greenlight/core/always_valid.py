@@ -251,7 +251,7 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> Sam
 
     Source
     ------
-    Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022 (arXiv 2011.03567), section 3,
+    Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022 (arXiv 2011.03567),
     where one concentration is used; the mean over five is ours, so that gross and slight deviations are seen early.
     """
     if set(counts) != set(weights) or len(weights) < 2:

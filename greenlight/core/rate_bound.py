@@ -50,7 +50,7 @@ class Rate:
     Robbins, Annals of Mathematical Statistics 41, 1970 (mixture of likelihood ratios, Bernoulli case); Howard, Ramdas,
     McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49,
     2021, with a grid in place of the beta mixture: one-sided, and sharper where nothing failed. Convexity as in
-    Hoeffding, JASA 58, 1963, section 3.
+    Hoeffding, JASA 58, 1963.
     """
 
     trials: int = 0
