@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from greenlight.core import shadow_slices
+from greenlight.core.check import Check
 from greenlight.core.comparison import check_alpha
 from greenlight.core.metrics import plain
 from greenlight.core.rate_bound import Rate
 from greenlight.core.shadow_pairs import Pairs, join, quantiles
 from greenlight.core.shadow_slices import Slice
-from greenlight.core.verdict import Check
 from greenlight.errors import UsageError
 
 Decision = Literal["go", "no_go", "undecided"]
