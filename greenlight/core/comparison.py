@@ -184,9 +184,9 @@ class Comparison:
         UsageError
             It is not such a state, or was written by a newer Greenlight.
         """
-        if document.get("schema") != SCHEMA:
-            raise UsageError(f"the comparison has schema {document.get('schema')!r}, this code reads {SCHEMA}")
         try:
+            if document["schema"] != SCHEMA:
+                raise UsageError(f"the comparison has schema {document['schema']!r}, this code reads {SCHEMA}")
             found = cls(
                 float(document["alpha"]),
                 float(document["margin"]),

@@ -167,9 +167,9 @@ class Guard:
         UsageError
             It is not such a state, or was written by a newer Greenlight.
         """
-        if document.get("schema") != SCHEMA:
-            raise UsageError(f"the guard has schema {document.get('schema')!r}, this code reads {SCHEMA}")
         try:
+            if document["schema"] != SCHEMA:
+                raise UsageError(f"the guard has schema {document['schema']!r}, this code reads {SCHEMA}")
             guard = cls(
                 (Measure(**m) for m in document["measures"]),
                 **{k: document[k] for k in ("alpha", "alpha_promote", "min_requests", "min_seconds")},

@@ -38,6 +38,9 @@ def test_it_is_the_mean_of_the_likelihood_ratios(events: list[tuple[bool, float]
     its = Comparison(margin=margin).update(mine, p)
     assert its.evidence_worse == pytest.approx(plain(events, margin, 1), rel=1e-9)
     assert its.evidence_not_worse == pytest.approx(plain(events, margin, -1), rel=1e-9)
+    apart = Comparison(margin=margin, not_worse_margin=2 * margin).update(mine, p)
+    assert apart.evidence_worse == its.evidence_worse
+    assert apart.evidence_not_worse == pytest.approx(plain(events, 2 * margin, -1), rel=1e-9)
 
 
 @settings(deadline=None)
@@ -129,7 +132,7 @@ def test_paired_labels_agree_with_mcnemar(wrong: tuple[int, int]) -> None:
     assert math.log(its.evidence_worse) >= best - math.log(12) - 1e-9
 
 
-def test_a_tenth_of_the_rollbacks_of_a_peeked_z_test() -> None:
+def test_healthy_canaries_are_rolled_back_at_most_alpha() -> None:
     """Healthy, 1 % and 1 %, 500 failures, looked at after each one: at most alpha (and three standard errors)."""
     rng = np.random.default_rng(11)
     runs, alpha = 400, 0.05
@@ -169,6 +172,7 @@ def test_events_that_are_none_are_refused_and_leave_no_trace(events: tuple[list[
     "change",
     [
         {"schema": 2},
+        {"schema": None},
         {"log_worse": [0.0]},
         {"log_worse": None},
         {"log_peak_worse": math.nan},

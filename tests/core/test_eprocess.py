@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenlight.core.eprocess import Guard, GuardVerdict, Measure, discordant
+from greenlight.core.eprocess import Comparison, Guard, GuardVerdict, Measure, discordant
 from greenlight.errors import UsageError
 
 FAILURES = Measure("failures", ceiling=0.01)
@@ -211,3 +211,10 @@ def test_exposure_only_grows_and_unknown_measures_are_named() -> None:
 def test_a_broken_state_of_the_guard_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Guard.from_json(guard().to_json() | change)
+
+
+@pytest.mark.parametrize("document", [[], {}, "guard", None, {"schema": 1}])
+def test_what_is_no_state_at_all_is_refused(document: object) -> None:
+    for kind in (Guard, Comparison):
+        with pytest.raises(UsageError):
+            kind.from_json(document)  # type: ignore[attr-defined]

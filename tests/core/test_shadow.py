@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from greenlight.core.rate_bound import Rate
 from greenlight.core.shadow import ShadowLimits, ShadowReport, compare
 from greenlight.core.shadow_pairs import join
 from greenlight.errors import UsageError
@@ -247,3 +248,29 @@ def test_a_frame_of_another_kind_is_refused(scores: np.ndarray) -> None:
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         ShadowLimits(**limits)  # type: ignore[arg-type]
+
+
+def test_alpha_is_split_among_what_may_say_no(scores: np.ndarray) -> None:
+    """Five questions and the slices: a sixth each; all of them must pass, so that a yes has the whole."""
+    found = report(scores, fail(log(scores, version="v2"), pl.col("at") % 100 == 0))
+    errors = next(check for check in found.checks if check.name == "errors")
+    rate = Rate(N, N // 100)
+    assert errors.evidence["lower"] == pytest.approx(rate.lower(0.05 / 6))
+    assert errors.evidence["upper"] == pytest.approx(rate.upper(0.05))
+
+
+def test_looking_at_two_slices_costs_half_of_the_alpha(scores: np.ndarray) -> None:
+    """So many flips in one of two slices that it would be called bad if it were the only one."""
+    allowed, alpha, half = 0.30, 0.05 / 6, N // 2
+    alone = next(x for x in range(half) if Rate(half, x).above(allowed, alpha))
+    both = next(x for x in range(half) if Rate(half, x).above(allowed, alpha / 2))
+    assert alone < both
+    late = pl.Series([json.dumps({"late": i % 2 == 0}) for i in range(N)])
+    stable = log(scores, version="v1").with_columns(row_json=late)
+    for flips, fine in ((alone, True), (both, False)):
+        candidate = stable.with_columns(
+            decision=pl.col("decision") != ((pl.col("at") % 2 == 1) & (pl.col("at") < 2 * flips))
+        )
+        found = compare(stable, candidate, ShadowLimits(max_flips=0.9, max_slice_flips=allowed))
+        assert found.counts["flips"] == flips
+        assert answer(found, "slices") is fine
