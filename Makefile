@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates bench-gate-power clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench-gates: setup ## what the gates cost beside training, a comparison on a mil
 
 bench-gate-power: setup ## false alarms and power of the comparison with the champion, on real months
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.gate_power
+
+bench-canary: setup ## how often a healthy canary is rolled back and how soon a sick one, beside fixed thresholds
+	@$(BIN)/python -m benchmarks.canary
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

@@ -103,31 +103,32 @@ def cuts_of(
     importance : mapping of str to float
         By feature; the 12 numbers with the largest take part.
     """
-    declared = [_column(name, values) for name, values in columns.items()]
+    declared = [column(name, values) for name, values in columns.items()]
     numbers = [(j, f) for j, f in enumerate(features) if f.kind == "q" and f.name not in columns]
     ranked = sorted((-importance.get(f.name, 0.0), j) for j, f in numbers)
-    ranges = [_ranges(features[j], matrix[:, j]) for _, j in ranked[:FEATURES]]
-    pairs = [*combinations(declared, 2), *((column, its) for column in declared for its in ranges)]
-    return [*ranges, *(_both(*pair) for pair in pairs)]
+    quarters = [ranges(features[j].name, matrix[:, j]) for _, j in ranked[:FEATURES]]
+    pairs = [*combinations(declared, 2), *((part, its) for part in declared for its in quarters)]
+    return [*quarters, *(_both(*pair) for pair in pairs)]
 
 
-def _column(name: str, values: NDArray[Any]) -> Cut:
+def column(name: str, values: NDArray[Any]) -> Cut:
+    """A part for every value of a column; None is one of its own."""
     distinct, member = slices.codes(values)
     return Cut([f"{name} {value}" for value in distinct], member)
 
 
-def _ranges(feature: Feature, values: NDArray[np.float32]) -> Cut:
+def ranges(name: str, values: NDArray[np.floating[Any]]) -> Cut:
     """Quarters of a number; missing by itself."""
     known = values[~np.isnan(values)]
     if not known.size:
-        return Cut([f"{feature.name} {slices.MISSING}"], np.zeros(values.size, dtype=np.intp))
-    edges = np.unique(np.quantile(known, np.arange(1, RANGES) / RANGES).astype(np.float32))
+        return Cut([f"{name} {slices.MISSING}"], np.zeros(values.size, dtype=np.intp))
+    edges = np.unique(np.quantile(known, np.arange(1, RANGES) / RANGES).astype(values.dtype))
     member = np.searchsorted(edges, values, side="right").astype(np.intp)
     member[np.isnan(values)] = edges.size + 1
-    return Cut([*_range_names(feature.name, edges), f"{feature.name} {slices.MISSING}"], member)
+    return Cut([*_range_names(name, edges), f"{name} {slices.MISSING}"], member)
 
 
-def _range_names(name: str, edges: NDArray[np.float32]) -> Iterator[str]:
+def _range_names(name: str, edges: NDArray[np.floating[Any]]) -> Iterator[str]:
     shown = [f"{edge:.4g}" for edge in edges.tolist()]
     yield f"{name} < {shown[0]}"
     for low, high in pairwise(shown):
