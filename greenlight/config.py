@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from greenlight.edge_settings import EdgeSettings
 from greenlight.errors import ConfigError
 from greenlight.limits import GateParams as GateParams
 from greenlight.limits import JudgedParams as JudgedParams
@@ -78,7 +79,7 @@ class Params(Section):
             raise ConfigError(_every_mistake(exc, cls), where=where, todo="correct the keys named") from exc
 
 
-class Settings(BaseModel):
+class Settings(EdgeSettings):
     """Where things run. Every field is an environment variable with the prefix ``GREENLIGHT_``.
 
     Attributes
@@ -101,9 +102,9 @@ class Settings(BaseModel):
         The organisation's own private key; a file or folder of the only public keys that are trusted.
     signer_identity, signer_issuer : str
         Who must have signed without a key, and who vouches for it.
+    **others
+        Whom the edge lets in: `EdgeSettings`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     root: Path = Field(default_factory=lambda: find_root(Path.cwd()))
     home: Path = Path()
@@ -144,7 +145,7 @@ class Settings(BaseModel):
         home = (root / ".greenlight") if self.home == Path() else self.home.resolve()
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "home", home)
-        for name in ("signing_key", "trusted_keys"):
+        for name in ("signing_key", "trusted_keys", "tls_cert", "tls_key"):
             path = getattr(self, name)
             object.__setattr__(self, name, path.absolute() if path else None)
 
@@ -182,7 +183,7 @@ class Settings(BaseModel):
     @property
     def edge_url(self) -> str:
         """Address that predictions are asked at."""
-        return f"http://{self._host_in_url}:{self.edge_port}"
+        return f"{self.scheme}://{self._host_in_url}:{self.edge_port}"
 
     @property
     def _host_in_url(self) -> str:

@@ -113,8 +113,13 @@ class DesiredState:
             yield
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write `content` to `path` so that a reader, or a crash, sees the old or the new file whole.
+
+    Parameters
+    ----------
+    mode : int
+        Permission bits, less what the umask takes away; 0o600 for what nobody else may read, at no moment.
 
     Raises
     ------
@@ -124,7 +129,8 @@ def replace_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as out:
+        temporary.unlink(missing_ok=True)  # one left by a process of the same number has the rights of its time
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

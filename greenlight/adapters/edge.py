@@ -16,16 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters import edge_config
+from greenlight.adapters import edge_config, edge_guard
 from greenlight.adapters.desired import replace_file
 from greenlight.adapters.edge_config import EdgePaths, cluster_name
-from greenlight.adapters.sockets import UnixHttp, runtime_dir
+from greenlight.adapters.sockets import Answer, UnixHttp, runtime_dir
 from greenlight.config import Settings
 from greenlight.errors import EdgeError
 
 ACK_TIMEOUT_S = 15.0
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
 ROUTES_VERSION = f"http.{edge_config.STAT_PREFIX}.rds.{edge_config.ROUTES}.version_text"
+# During a drain connections are still taken so long, so that clients which keep theirs are told to make a new one.
+DRAIN_S = 1
 
 
 class Edge:
@@ -46,12 +48,13 @@ class Edge:
             host=settings.host,
             port=settings.edge_port,
         )
+        self.guard = edge_guard.Guard(self.paths.folder, settings)
 
     def prepare(self, live: str, sockets: Mapping[str, Sequence[Path]]) -> None:
         """Write all files for a start with `live` in front of the traffic."""
         for folder in (self.paths.clusters.parent, self.paths.routes.parent, self.paths.access_log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        _write(self.paths.bootstrap, edge_config.bootstrap(self.paths))
+        _write(self.paths.bootstrap, edge_config.bootstrap(self.paths, self.guard))
         _write(self.paths.clusters, edge_config.clusters(sockets, _stamp()))
         _write(self.paths.routes, edge_config.routes(live, _stamp()))
 
@@ -64,7 +67,7 @@ class Edge:
             Envoy refuses it; its own words are in the message.
         """
         trial = self.paths.bootstrap.with_name("trial.json")
-        _write(trial, edge_config.bootstrap(self.paths))
+        _write(trial, edge_config.bootstrap(self.paths, self.guard))
         try:
             validate(trial)
         finally:
@@ -74,7 +77,8 @@ class Edge:
         """How Envoy is started. Its own log goes to standard error."""
         args = ["-c", str(self.paths.bootstrap), "--log-level", "warn", "--disable-hot-restart"]
         # One event loop moves many times what the model servers answer, and leaves the cores to them.
-        return [envoy_binary(), *args, "--concurrency", "1"]
+        drain = ["--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate"]
+        return [envoy_binary(), *args, *drain, "--concurrency", "1"]
 
     def set_clusters(self, sockets: Mapping[str, Sequence[Path]]) -> None:
         """Tell Envoy the versions that exist, with the sockets of each, and wait until it has taken that.
@@ -99,6 +103,28 @@ class Edge:
         begun = time.monotonic()
         self._put(self.paths.routes, edge_config.routes(version, stamp), ROUTES_VERSION, stamp)
         return time.monotonic() - begun
+
+    def give(self, file: Path, content: Callable[[str], dict[str, Any]], stat: str = "") -> None:
+        """Store what nobody else may read in a watched file; an edge that reads it has it when this returns.
+
+        Parameters
+        ----------
+        content : callable
+            From Envoy's name for this content to the document.
+        stat : str
+            Where Envoy says which content it has; empty where it does not say.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refused the file or did not answer in time.
+        """
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stamp = _stamp()
+        if stat and self.is_up() and self.stats(stat):
+            self._put(file, content(stamp), stat, stamp, 0o600)
+        else:
+            _write(file, content(stamp), 0o600)
 
     def live_on_file(self) -> str:
         """The version that the routes on disk send traffic to; empty for none."""
@@ -144,7 +170,7 @@ class Edge:
     def listens_elsewhere(self) -> bool:
         """Whether the start file on disk was made for other settings than these."""
         try:
-            return bool(json.loads(self.paths.bootstrap.read_bytes()) != edge_config.bootstrap(self.paths))
+            return bool(json.loads(self.paths.bootstrap.read_bytes()) != edge_config.bootstrap(self.paths, self.guard))
         except (FileNotFoundError, ValueError):
             return True
 
@@ -156,21 +182,30 @@ class Edge:
         EdgeError
             The admin socket does not answer.
         """
+        found = self.admin("GET", f"/stats?format=json&filter={name_filter}").json().get("stats", [])
+        return {entry["name"]: entry["value"] for entry in found if "name" in entry}
+
+    def admin(self, method: str, target: str) -> Answer:
+        """Ask Envoy's admin interface.
+
+        Raises
+        ------
+        EdgeError
+            The admin socket does not answer.
+        """
         try:
             with UnixHttp(self.paths.admin, timeout_s=5) as admin:
-                answer = admin.request("GET", f"/stats?format=json&filter={name_filter}")
+                return admin.request(method, target)
         except (OSError, http.client.HTTPException) as exc:
             raise EdgeError(
                 f"the edge does not answer: {exc}", where=str(self.paths.admin), todo="run greenlight up"
             ) from exc
-        found = answer.json().get("stats", [])
-        return {entry["name"]: entry["value"] for entry in found if "name" in entry}
 
-    def _put(self, file: Path, document: dict[str, Any], stat: str, stamp: str) -> None:
+    def _put(self, file: Path, document: dict[str, Any], stat: str, stamp: str, mode: int = 0o666) -> None:
         """Write `document` to a watched file and wait until `stat` says `stamp`."""
         failures_stat = stat.replace("version_text", "update_")
         before = self._failures(failures_stat)
-        _write(file, document)
+        _write(file, document, mode)
 
         def taken() -> bool:
             if self.stats(stat).get(stat) == stamp:
@@ -236,5 +271,5 @@ def _stamp() -> str:
     return f"{time.time_ns()}"
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    replace_file(path, json.dumps(document, indent=1).encode())
+def _write(path: Path, document: dict[str, Any], mode: int = 0o666) -> None:
+    replace_file(path, json.dumps(document, indent=1).encode(), mode)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from greenlight.adapters.edge_guard import CLIENT_HEADER, Guard, watched
+
 ROUTES = "greenlight"
 STAT_PREFIX = "edge"
-MAX_BODY_BYTES = 8 * 1024 * 1024
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
@@ -66,14 +67,15 @@ class EdgePaths:
         return self.folder / "rds" / "routes.json"
 
 
-def bootstrap(paths: EdgePaths) -> dict[str, Any]:
+def bootstrap(paths: EdgePaths, guard: Guard) -> dict[str, Any]:
     """The start file: admin on a unix socket, one listener, clusters and routes from watched files."""
     return {
         "node": {"id": "edge", "cluster": "greenlight"},
         "admin": {"address": {"pipe": {"path": str(paths.admin), "mode": 0o600}}},
         "stats_flush_interval": "1s",
-        "dynamic_resources": {"cds_config": _watched(paths.clusters)},
-        "static_resources": {"listeners": [_listener(paths)]},
+        "dynamic_resources": {"cds_config": watched(paths.clusters)},
+        "static_resources": {"listeners": [_listener(paths, guard)]},
+        **guard.overload(),
     }
 
 
@@ -206,14 +208,7 @@ def _says(status: int, body: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _watched(path: Path) -> dict[str, Any]:
-    return {
-        "resource_api_version": "V3",
-        "path_config_source": {"path": str(path), "watched_directory": {"path": str(path.parent)}},
-    }
-
-
-def _listener(paths: EdgePaths) -> dict[str, Any]:
+def _listener(paths: EdgePaths, guard: Guard) -> dict[str, Any]:
     manager = {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STAT_PREFIX,
@@ -222,17 +217,19 @@ def _listener(paths: EdgePaths) -> dict[str, Any]:
         "generate_request_id": True,
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
-        "rds": {"route_config_name": ROUTES, "config_source": _watched(paths.routes)},
+        "rds": {"route_config_name": ROUTES, "config_source": watched(paths.routes)},
         "access_log": [_access_log(paths.access_log)],
-        "local_reply_config": _own_errors_as_json(),
+        "local_reply_config": {"mappers": [*guard.answers(), _own_error_as_json()]},
+        **guard.manager(),
         "http_filters": [
+            *guard.http_filters(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
                     "@type": f"{_TYPE}.extensions.filters.http.router.v3.Router",
                     "suppress_envoy_headers": True,
                 },
-            }
+            },
         ],
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
@@ -242,7 +239,7 @@ def _listener(paths: EdgePaths) -> dict[str, Any]:
         # Otherwise a second Envoy could share the port and take half of the requests.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": 1024 * 1024,
-        "filter_chains": [chain],
+        "filter_chains": [chain | guard.filter_chain()],
     }
 
 
@@ -251,7 +248,9 @@ def _access_log(path: Path) -> dict[str, Any]:
         "at": "%START_TIME(%Y-%m-%dT%H:%M:%E3SZ)%",
         "request_id": "%REQ(X-REQUEST-ID)%",
         "method": "%REQ(:METHOD)%",
-        "path": "%REQ(:PATH)%",
+        # Without its query: somebody may have put a key there.
+        "path": "%PATH(NQ:PATH)%",
+        "client": f"%REQ({CLIENT_HEADER.upper()})%",
         "status": "%RESPONSE_CODE%",
         "flags": "%RESPONSE_FLAGS%",
         "version": "%RESP(X-MODEL-VERSION)%",
@@ -271,9 +270,9 @@ def _access_log(path: Path) -> dict[str, Any]:
     }
 
 
-def _own_errors_as_json() -> dict[str, Any]:
+def _own_error_as_json() -> dict[str, Any]:
     """What Envoy says by itself (no healthy server, time out) gets the shape of every other error."""
     body = {"error": "the edge got no answer from the model servers: %LOCAL_REPLY_BODY%", "flags": "%RESPONSE_FLAGS%"}
     shape = {"json_format": body, "content_type": "application/json"}
     # Our own direct answers carry no response flag and stay as they are; no flags named means any flag.
-    return {"mappers": [{"filter": {"response_flag_filter": {}}, "body_format_override": shape}]}
+    return {"filter": {"response_flag_filter": {}}, "body_format_override": shape}

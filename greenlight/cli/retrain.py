@@ -212,4 +212,5 @@ def example(project: Project) -> str:
         return ""
     rows = json.dumps({"rows": [datasets.load(project.params.dataset).request.EXAMPLE]})
     url = shlex.quote(status.urls["predict"])
-    return f"curl -s {url} -H 'content-type: application/json' -d {shlex.quote(rows)}"
+    key = " -H 'authorization: Bearer <key>'" if project.settings.client_keys else ""
+    return f"curl -s {url}{key} -H 'content-type: application/json' -d {shlex.quote(rows)}"

@@ -19,6 +19,7 @@ from typing import Any
 
 from greenlight import datasets
 from greenlight.adapters.desired import DesiredState, replace_file
+from greenlight.adapters.edge_client import connect, credentials
 from greenlight.config import Settings
 from greenlight.errors import GreenlightError, UsageError
 from greenlight.operations.release import ReleaseReport
@@ -192,11 +193,11 @@ class Users:
             time.sleep(PAUSE_S)
 
     def _ask(self) -> None:
-        host, port = self._settings.host, self._settings.edge_port
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        connection = connect(self._settings, TIMEOUT_S)
+        headers = {"content-type": "application/json", **credentials(self._settings)}
         while not self._end.wait(PAUSE_S):
             try:
-                connection.request("POST", "/predict", self._body, {"content-type": "application/json"})
+                connection.request("POST", "/predict", self._body, headers)
                 reply = connection.getresponse()
                 content = reply.read()
             except (OSError, http.client.HTTPException) as exc:

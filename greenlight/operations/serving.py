@@ -11,8 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenlight.adapters import bento as bentos
+from greenlight.adapters import tls
+from greenlight.adapters.client_keys import ClientKeys
 from greenlight.adapters.desired import DesiredState
 from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.edge_config import REQUEST_TIMEOUT_S
+from greenlight.adapters.edge_drain import drain
 from greenlight.adapters.model_servers import ModelServers
 from greenlight.adapters.registry import Version
 from greenlight.adapters.servers import Supervisor, Watcher, tail
@@ -71,7 +75,10 @@ class Serving:
         ------
         EdgeError
             It says no; what runs goes on.
+        ConfigError
+            The certificate cannot be used; what runs goes on.
         """
+        self._hand_out()
         if self.edge.is_up() and self.edge.listens_elsewhere():
             self.edge.check()
 
@@ -83,9 +90,11 @@ class Serving:
         EdgeError
             Envoy refuses the settings; an edge that runs with others goes on.
         """
+        self._hand_out()
         running = self.supervisor.state(EDGE).pid and self.edge.is_up()
         if running and self.edge.listens_elsewhere():
             self.check_edge()
+            self.let_go()
             self.supervisor.remove(EDGE)
             running = False
         if not running:
@@ -95,6 +104,18 @@ class Serving:
         if self.supervisor.ensure(Watcher(EDGE, self.edge.command(), self.settings.home)):
             self.log("edge starting")
         self.wait_for(EDGE, self.edge.is_up)
+
+    def _hand_out(self) -> None:
+        """Put the files of keys and certificate in their places, which Envoy wants to see there when it starts."""
+        if self.settings.client_keys:
+            ClientKeys(self.edge).ensure_own()
+        tls.install(self.edge, self.settings)
+
+    def let_go(self) -> None:
+        """Let the edge answer what it was asked before it is stopped."""
+        left = drain(self.edge, REQUEST_TIMEOUT_S)
+        if left:
+            self.log(f"{left} requests were still under way after {REQUEST_TIMEOUT_S} s")
 
     def wait_for(self, name: str, holds: Callable[[], bool]) -> None:
         """Wait until `holds` says that the process `name` answers.

@@ -15,9 +15,12 @@ from typing import Any
 
 from greenlight.adapters import prefect, prefect_zombies, processes
 from greenlight.adapters.bento import QUIET
+from greenlight.adapters.edge import Edge
+from greenlight.adapters.edge_config import REQUEST_TIMEOUT_S
+from greenlight.adapters.edge_drain import drain
 from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
-from greenlight.errors import ServerError
+from greenlight.errors import EdgeError, ServerError
 from greenlight.operations.looks import overridden
 from greenlight.operations.serving import EDGE, Log, Serving, silent
 from greenlight.wiring import open_project
@@ -108,8 +111,17 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
 
 
 def down(settings: Settings, *, log: Log = silent) -> None:
-    """Stop everything that belongs to this stack; what serves is remembered for the next `up`."""
+    """Stop everything that belongs to this stack; what serves is remembered for the next `up`.
+
+    Requests under way are answered first.
+    """
     supervisor = Supervisor(settings.home)
+    try:
+        left = drain(Edge(settings), REQUEST_TIMEOUT_S)
+        if left:
+            log(f"{left} requests were still under way after {REQUEST_TIMEOUT_S} s")
+    except EdgeError as exc:  # whatever it is, it must not stand in the way of stopping
+        log(exc.what)
     if supervisor.is_up():
         supervisor.stop()
         log("stopped")
