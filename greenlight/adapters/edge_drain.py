@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
-from greenlight.adapters.edge import DRAIN_S, Edge, wait_until
+from greenlight.adapters.edge import DRAIN_S, Edge
 from greenlight.adapters.edge_config import STAT_PREFIX
+
+# How long after its drain Envoy may take to close the port.
+CLOSING_S = 0.1
+SETTLE_S = 0.5
 
 
 def drain(edge: Edge, timeout_s: float) -> int:
@@ -31,14 +35,18 @@ def drain(edge: Edge, timeout_s: float) -> int:
     if not edge.is_up():
         return 0
     edge.admin("POST", "/drain_listeners?graceful")
-    begun = time.monotonic()
-
-    def idle() -> bool:
-        # A connection without a request may belong to a client that is about to send one.
-        told = time.monotonic() - begun > DRAIN_S + 0.1
-        return not _active(edge, "cx") or (told and not _active(edge, "rq"))
-
-    return 0 if wait_until(idle, timeout_s, 0.05) else _active(edge, "rq")
+    # Until the port is closed, a moment without a connection says nothing: the next one may just be opening.
+    until = time.monotonic() + timeout_s
+    time.sleep(min(DRAIN_S + CLOSING_S, timeout_s))
+    quiet_since = time.monotonic()
+    while time.monotonic() < until and _active(edge, "cx"):
+        # A connection without a request may belong to a client that is about to ask.
+        if _active(edge, "rq"):
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since > SETTLE_S:
+            break
+        time.sleep(0.02)
+    return _active(edge, "rq")
 
 
 def _active(edge: Edge, kind: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from greenlight.adapters import device, dvc, edge, machine, prefect, processes, scratch
 from greenlight.adapters.git import Repository
 from greenlight.config import Params, Settings, require_repository
-from greenlight.operations import backup_checks, clock, stack
+from greenlight.operations import backup_checks, clock, edge_checks, stack
 from greenlight.operations.checks import Check, looked, some
 from greenlight.wiring import open_project
 
@@ -211,6 +211,7 @@ CHECKS: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
     "envoy": _envoy,
     "device": _device,
     "ports": _ports,
+    "edge": edge_checks.examine,
     "disk": _disk,
     "backup": backup_checks.examine,
     "work folders": _leftovers,

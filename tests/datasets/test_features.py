@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,33 @@ def test_one_row_gives_the_bits_that_a_month_gives(
         alone, _ = features.row_features(request.columns([row]), lookups, vocabulary)
         assert alone.tobytes() == whole[i].tobytes(), (NAMES, alone, whole[i])
     assert unseen == {"carrier": 0, "origin": 0, "dest": 0}
+
+
+def test_what_clients_would_have_asked_is_every_flight_and_nothing_of_its_outcome(february: pl.DataFrame) -> None:
+    """Flights cancelled later are asked too; whatever became known after departure changes the label alone."""
+    tables = source.fetch("2013-02")
+    flights = tables["flights"]
+    asked = history.asked(tables, "2013-02")
+    wild = flights.with_columns(pl.lit(-999).alias(name) for name in AFTER_DEPARTURE)
+
+    assert asked.height == flights.height
+    assert asked["label"].null_count() == flights["arr_delay"].null_count() == 1340
+    assert asked["scheduled_departure"].is_sorted()
+    known = asked.filter(pl.col("label").is_not_null())
+    assert known.equals(february.sort("scheduled_departure", maintain_order=True))
+    assert history.asked(tables | {"flights": wild}, "2013-02").drop("label").equals(asked.drop("label"))
+
+
+def test_played_requests_give_the_features_of_the_rows_they_come_from(
+    lookups: dict[str, Lookup], vocabulary: Vocabulary
+) -> None:
+    """A whole month of raw rows as JSON through the typed request, checked as the server does: the bits of offline."""
+    asked = history.asked(source.fetch("2013-02"), "2013-02")
+    rows = [request.Row.model_validate_json(json.dumps(record), strict=True) for record in request.records(asked)]
+    online, _ = features.row_features(request.columns(rows), lookups, vocabulary)
+    offline, _ = features.row_features(request.columns_of(asked), lookups, vocabulary)
+
+    assert online.tobytes() == offline.tobytes()
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(

@@ -44,28 +44,25 @@ def assemble(tables: Mapping[str, pl.DataFrame], period: str) -> pl.DataFrame:
         The columns of a request (`request.FIELDS`), ``label`` (int8, 1 = late), ``day`` (date), ``period``; rows
         without a label left out, the others in the order of the flights.
     """
-    arrival = pl.col("sched_arr_time")
-    minute = (arrival // 100) * 60 + arrival % 100
-    flights = _in_utc(tables["flights"]).filter(pl.col("arr_delay").is_not_null())
-    weather = _in_utc(tables["weather"]).select("origin", "time_hour", *WEATHER).unique(["origin", "time_hour"])
-    return (
-        flights.join(weather, on=["origin", "time_hour"], how="left", maintain_order="left")
-        .select(
-            "carrier",
-            "origin",
-            "dest",
-            "tailnum",
-            scheduled_departure=pl.datetime("year", "month", "day", "hour", "minute"),
-            scheduled_arrival=((minute % 1440) * 60_000_000_000).cast(pl.Time),
-            flight=pl.col("flight").cast(pl.Int64),
-            distance=pl.col("distance").cast(pl.Float64),
-            **{name: pl.col(name).cast(pl.Float64) for name in WEATHER},
-            label=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
-            day=pl.date("year", "month", "day"),
-            period=pl.lit(period),
-        )
-        .select(*FIELDS, "label", "day", "period")
-    )
+    return _rows(tables, period).filter(pl.col("label").is_not_null())
+
+
+def asked(tables: Mapping[str, pl.DataFrame], period: str) -> pl.DataFrame:
+    """What clients would have asked in one period: every row, in the order of its scheduled departure.
+
+    Flights that were cancelled or diverted later are among them: nobody knew it when the question was due.
+
+    Parameters
+    ----------
+    tables, period
+        As for `assemble`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `assemble`; ``label`` is null where none became known.
+    """
+    return _rows(tables, period).sort("scheduled_departure", maintain_order=True)
 
 
 def lookups(history: Sequence[pl.DataFrame], registers: Mapping[str, pl.DataFrame]) -> dict[str, Lookup]:
@@ -88,6 +85,32 @@ def vocabulary(rows: Sequence[pl.DataFrame]) -> Vocabulary:
     """The categories in the rows trained on."""
     names = [f.name for f in FEATURES if f.kind == "c"]
     return Vocabulary.of({name: pl.concat([r[name] for r in rows]).unique().to_list() for name in names})
+
+
+def _rows(tables: Mapping[str, pl.DataFrame], period: str) -> pl.DataFrame:
+    """Every flight in the shape of a request with its weather, in the order of the flights."""
+    arrival = pl.col("sched_arr_time")
+    minute = (arrival // 100) * 60 + arrival % 100
+    weather = _in_utc(tables["weather"]).select("origin", "time_hour", *WEATHER).unique(["origin", "time_hour"])
+    return (
+        _in_utc(tables["flights"])
+        .join(weather, on=["origin", "time_hour"], how="left", maintain_order="left")
+        .select(
+            "carrier",
+            "origin",
+            "dest",
+            "tailnum",
+            scheduled_departure=pl.datetime("year", "month", "day", "hour", "minute"),
+            scheduled_arrival=((minute % 1440) * 60_000_000_000).cast(pl.Time),
+            flight=pl.col("flight").cast(pl.Int64),
+            distance=pl.col("distance").cast(pl.Float64),
+            **{name: pl.col(name).cast(pl.Float64) for name in WEATHER},
+            label=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
+            day=pl.date("year", "month", "day"),
+            period=pl.lit(period),
+        )
+        .select(*FIELDS, "label", "day", "period")
+    )
 
 
 def _in_utc(table: pl.DataFrame) -> pl.DataFrame:
