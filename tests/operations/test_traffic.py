@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 import serving_kit as kit
 import yaml
+from certificate_kit import certificate
 
 from greenlight.adapters import processes
 from greenlight.adapters.edge import wait_until
 from greenlight.adapters.edge_drain import drain
 from greenlight.config import Settings
 from greenlight.datasets.flight_delay import history, request, source
-from greenlight.errors import NotFound, ServerError, UsageError
+from greenlight.errors import ConfigError, NotFound, ServerError, UsageError
 from greenlight.operations import sealing, stack
 from greenlight.operations.release import release
 from greenlight.operations.serving import Serving
@@ -146,6 +147,27 @@ def test_a_stack_that_is_down_is_said_plainly(tmp_path: Path) -> None:
 
     with pytest.raises(ServerError, match="greenlight up"):
         play(settings, Wish(period="2013-09"))
+
+
+def test_up_again_takes_new_settings_and_refuses_wrong_ones_before_anything_stops(live: Settings) -> None:
+    """Under load TLS and a rate come, by a drained restart; with a certificate that has expired nothing happens."""
+    wrong = live.model_copy(update=certificate(live.home, "old", days=-1))
+    right = live.model_copy(update=certificate(live.home, "edge") | {"rate_limit": 5.0, "rate_burst": 20})
+    edge = Serving(open_project(live)).edge
+    with pytest.raises(ConfigError, match="expired"):
+        Serving(open_project(wrong)).check_edge()
+    assert play(live, Wish(rate=20, duration_s=0.5)).errors == {}
+
+    Serving(open_project(right)).edge_up()
+    edge.wait_healthy("v1", 1)
+    found = play(right, Wish(rate=60, duration_s=1))
+    assert right.edge_url.startswith("https://")
+    assert set(found.errors) == {"status 429"}
+    assert 20 <= found.answered <= 30
+    assert found.exit_code == 1
+    Serving(open_project(live)).edge_up()
+    edge.wait_healthy("v1", 1)
+    assert play(live, Wish(rate=20, duration_s=0.5)).errors == {}
 
 
 def test_down_answers_what_is_under_way(live: Settings) -> None:
