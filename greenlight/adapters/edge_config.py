@@ -71,7 +71,8 @@ def bootstrap(paths: EdgePaths, guard: Guard) -> dict[str, Any]:
     """The start file: admin on a unix socket, one listener, clusters and routes from watched files."""
     return {
         "node": {"id": "edge", "cluster": "greenlight"},
-        "admin": {"address": {"pipe": {"path": str(paths.admin), "mode": 0o600}}},
+        # Open to us alone, and open when clients have taken every connection there may be.
+        "admin": {"address": {"pipe": {"path": str(paths.admin), "mode": 0o600}}, "ignore_global_conn_limit": True},
         "stats_flush_interval": "1s",
         "dynamic_resources": {"cds_config": watched(paths.clusters)},
         "static_resources": {"listeners": [_listener(paths, guard)]},

@@ -248,8 +248,9 @@ def test_a_request_that_does_not_arrive_is_given_up(plain: Lab, begun: bytes) ->
     assert 0.7 < time.monotonic() - at < 5
 
 
-def test_what_is_no_http_is_answered_as_json(plain: Lab) -> None:
-    said = plain.raw(b"nonsense\r\n\r\n")
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+def test_what_is_no_http_1_is_answered_as_json(plain: Lab, sent: bytes) -> None:
+    said = plain.raw(sent)
 
     assert said.startswith(b"HTTP/1.1 400")
     assert json.loads(said.partition(b"\r\n\r\n")[2]).keys() == {"error", "todo"}
@@ -288,6 +289,7 @@ def test_connections_beyond_the_limit_are_closed(tmp_path: Path, upstream: Path)
             assert connection.getresponse().read()
         with pytest.raises((OSError, http.client.HTTPException)):
             lab.ask()
+        assert lab.edge.is_up()  # a flood must not lock out who would end it
         kept[0].close()
         assert wait_until(lambda: answers(lab), 5, 0.02)
         kept[1].request("POST", "/predict", b"{}")  # those that were there stay
