@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from greenlight.cli import compare, complete, fsck, proof, provenance, recover, traffic, validate
+from greenlight.cli.here import here
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
 if TYPE_CHECKING:
-    from greenlight.config import Settings
+    pass
 
 app = typer.Typer(
     cls=Group,
@@ -54,7 +55,7 @@ def up(as_json: Json = False) -> None:
     from greenlight.cli.views import status_view
 
     with answer_only():
-        status = bring_up(_here()).to_json()
+        status = bring_up(here()).to_json()
     emit(status) if as_json else show(status_view(status))
 
 
@@ -71,7 +72,7 @@ def down() -> None:
     from greenlight.operations import stack
 
     with answer_only():
-        stack.down(_here(), log=say)
+        stack.down(here(), log=say)
 
 
 @app.command(rich_help_panel="Serve")
@@ -88,7 +89,7 @@ def status(as_json: Json = False) -> None:
     from greenlight.wiring import open_project
 
     with answer_only():
-        settings = _here()
+        settings = here()
         found = stack.status(settings).to_json()
         tell_faults(open_project(settings, lenient=True).registry.faults())
     emit(found) if as_json else show(status_view(found))
@@ -233,7 +234,7 @@ def rollback(
     from greenlight.operations import rollback as operation
 
     with answer_only():
-        found = operation.rollback(_here(), to=to, to_run=to_run, log=say).to_json()
+        found = operation.rollback(here(), to=to, to_run=to_run, log=say).to_json()
     emit(found) if as_json else show(release_view(found))
 
 
@@ -261,15 +262,6 @@ fsck.register(app)
 recover.register(app)
 proof.register(app)
 traffic.register(app)
-
-
-def _here() -> Settings:
-    """The settings, inside a repository; elsewhere even what forgives a broken params.yaml has nothing to go by."""
-    from greenlight.config import Settings, require_repository
-
-    settings = Settings.load()
-    require_repository(settings.root)
-    return settings
 
 
 def _tell_version(asked: bool) -> None:

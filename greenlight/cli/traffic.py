@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from greenlight.cli.here import here
 from greenlight.cli.options import Json
 from greenlight.cli.terminal import Group, answer_only, emit, say, show
 
@@ -77,12 +78,11 @@ def traffic(
     greenlight traffic --duration 10 --json | jq .latency_ms
     ```
     """
-    from greenlight.cli.app import _here
     from greenlight.operations import traffic as operation
 
     wish = operation.Wish(period, rate, duration, labels_after, key, seed)
     with answer_only():
-        found = operation.play(_here(), wish, log=say)
+        found = operation.play(here(), wish, log=say)
     if as_json:
         emit(found.to_json())
     else:
@@ -159,11 +159,10 @@ def list_clients(as_json: Json = False) -> None:
     greenlight clients list
     ```
     """
-    from greenlight.cli.app import _here
     from greenlight.operations import clients as operation
 
     with answer_only():
-        settings = _here()
+        settings = here()
         found = [client.to_json() for client in operation.keys(settings).clients()]
         note = operation.note(settings)
     emit(found) if as_json else show(_table(found) if found else "no clients yet: greenlight clients add NAME")
@@ -172,11 +171,10 @@ def list_clients(as_json: Json = False) -> None:
 
 
 def _show_key(name: str, how: str, as_json: bool) -> None:
-    from greenlight.cli.app import _here
     from greenlight.operations import clients as operation
 
     with answer_only():
-        settings = _here()
+        settings = here()
         key = getattr(operation.keys(settings), how)(name)
         note = operation.note(settings)
     emit({"client": name, "key": key}) if as_json else show(key)
@@ -188,11 +186,10 @@ def _show_key(name: str, how: str, as_json: bool) -> None:
 
 
 def _told(name: str, how: str, what: str) -> None:
-    from greenlight.cli.app import _here
     from greenlight.operations import clients as operation
 
     with answer_only():
-        getattr(operation.keys(_here()), how)(name)
+        getattr(operation.keys(here()), how)(name)
     show(f"{name}: {what}")
 
 
