@@ -20,6 +20,7 @@ PACKED = (
     "greenlight/errors.py",
     "greenlight/config.py",
     "greenlight/limits.py",
+    "greenlight/edge_settings.py",
     "greenlight/sections.py",
     "greenlight/core",
     "greenlight/datasets",
