@@ -50,6 +50,13 @@ def environment(home: Path, metrics: Path) -> dict[str, str]:
     }
 
 
+def scoring(home: Path) -> dict[str, str]:
+    """All variables of a process that scores with a bento's code and is no server."""
+    given = {**os.environ, **environment(home, home)}
+    del given["PROMETHEUS_MULTIPROC_DIR"]  # it counts nothing
+    return given
+
+
 def keeping(settings: Settings) -> dict[str, str]:
     """Variables of a process that answers real requests: what it keeps of them, and where.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from greenlight.cli import compare, complete, fsck, proof, provenance, recover, validate
+from greenlight.cli import compare, complete, fsck, predictions, proof, provenance, recover, validate
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
@@ -260,6 +260,7 @@ def doctor(as_json: Json = False) -> None:
 fsck.register(app)
 recover.register(app)
 proof.register(app)
+predictions.register(app)
 
 
 def _here() -> Settings:

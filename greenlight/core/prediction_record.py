@@ -1,8 +1,8 @@
 """What is kept of an answer: one line of JSON a request, and the rows that such a line stands for.
 
 The server that answers writes lines, whatever reads them makes rows of them; both take the format from here. Pure:
-bytes in, bytes and values out. A line holds the request's body as it came, so that keeping an answer costs the server a copy
-and no second look at the rows; only private columns are taken apart, and come out as a keyed hash.
+bytes in, bytes and values out. A line holds the request's body as it came, so that keeping an answer costs the server a
+copy and no second look at the rows; only private columns are taken apart, and come out as a keyed hash.
 
 A file begins with a line that `header` makes. A line that a crash cut short, and whatever stands in a file that is no
 record, is skipped and counted.
