@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlight.core import prediction_record
-from greenlight.core.prediction_files import COMPACT, FINISHED, surplus
+from greenlight.core.prediction_files import COMPACT, FINISHED, named, surplus
 from greenlight.core.prediction_record import Answered, Privacy
 from greenlight.errors import ConfigError
 
@@ -236,9 +236,9 @@ class _File:
                 status = path.stat()
             except OSError:
                 continue  # somebody else deleted it
-            if path.suffix == FINISHED and not is_finished(path):
+            if named(path, FINISHED) and not is_finished(path):
                 room -= status.st_size
-            elif path.suffix in (FINISHED, COMPACT):
+            elif named(path, FINISHED) or named(path, COMPACT):
                 found.append((path, status.st_size, status.st_mtime))
         for path in surplus(found, room):
             path.unlink(missing_ok=True)

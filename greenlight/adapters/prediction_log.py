@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from greenlight.core import prediction_record
-from greenlight.core.prediction_files import COMPACT, FINISHED, FOLDER, KEY, surplus
+from greenlight.core.prediction_files import COMPACT, FINISHED, FOLDER, KEY, named, surplus
 from greenlight.errors import storage
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -134,7 +134,7 @@ class PredictionLog:
                 for version in self.versions():
                     self._sweep(self.folder / version)
                     for path in sorted((self.folder / version).glob(f"*{FINISHED}")):
-                        if is_finished(path):
+                        if named(path, FINISHED) and is_finished(path):
                             done.append(self._compact_one(path, version))
                 deleted = self._bound(limit_mb * 2**20)
         except OSError as exc:
@@ -144,9 +144,10 @@ class PredictionLog:
 
     def _frames(self, folder: Path, since_us: int | None, until_us: int | None) -> list[pl.LazyFrame]:
         for _ in range(TRIES):
-            lines = sorted(folder.glob(f"*{FINISHED}"))
+            lines = [path for path in sorted(folder.glob(f"*{FINISHED}")) if named(path, FINISHED)]
             pending = {path.stem for path in lines}
-            parts = [path for path in sorted(folder.glob(f"*/*{COMPACT}")) if path.stem not in pending]
+            parts = [path for path in sorted(folder.glob(f"*/*{COMPACT}")) if named(path, COMPACT)]
+            parts = [path for path in parts if path.stem not in pending]
             parts = [path for path in parts if _overlaps(path.parent.name, since_us, until_us)]
             try:
                 rows = [read(path, folder.name)[0] for path in lines if _may_hold(path, since_us, until_us)]
@@ -203,7 +204,7 @@ class PredictionLog:
     def _files(folder: Path) -> list[tuple[Path, int, float]]:
         found = []
         for path in folder.rglob("*") if folder.is_dir() else ():
-            if path.suffix not in (FINISHED, COMPACT):
+            if not named(path, FINISHED) and not named(path, COMPACT):
                 continue
             try:
                 status = path.stat()

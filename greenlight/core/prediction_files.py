@@ -24,6 +24,11 @@ COMPACT = ".parquet"
 P = TypeVar("P", bound=PurePath)
 
 
+def named(path: PurePath, suffix: str) -> bool:
+    """Whether it is a file of the log of that kind; one whose name begins with a dot is still being made."""
+    return path.suffix == suffix and not path.name.startswith(".")
+
+
 def surplus(files: Iterable[tuple[P, int, float]], limit_bytes: int) -> Iterator[P]:
     """The oldest files, so many that the others are within the limit.
 
