@@ -230,7 +230,7 @@ adapter.PredictionLog(Path(sys.argv[1])).compact(1024)
 def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     killed = 0
-    for number in range(1, 20):
+    for number in range(1, 30, 2):
         home = tmp_path / str(number)
         write(home, "v1", T0, T0 + DAY, T0 + 2 * DAY)
         write(home, "v1", T0 + 5)
@@ -246,7 +246,7 @@ def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(
         log.compact(1024)
         assert log.scan().sort("at").collect()["at"].to_list() == wanted, number
         assert not list(home.rglob("*.jsonl"))
-    assert killed > 8
+    assert killed > 4
 
 
 def test_compact_keeps_the_limit_oldest_rows_first(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ import polars as pl
 import pytest
 import serving_kit as kit
 
+from greenlight.adapters import processes
 from greenlight.adapters.edge import wait_until
 from greenlight.adapters.label_book import LabelBook
 from greenlight.adapters.prediction_log import PredictionLog
@@ -345,20 +348,22 @@ def test_killed_server_loses_at_most_what_was_not_written_and_tears_nothing(sett
     assert wait_until(lambda: serving.edge.healthy("v1") == 2, 30, 0.1)
 
 
-def test_compact_while_it_serves_keeps_every_row(settings: Settings) -> None:
-    names = [one["prediction_id"] for one in predict(settings, 5, seed=50)]
-    kept(settings, names)
+def test_ended_servers_write_what_they_have_and_compact_keeps_every_row(settings: Settings) -> None:
+    serving = Serving(open_project(settings))
+    victims = [serving.supervisor.state(f"model-v1-{i}").pid for i in (1, 2)]
+    names = [one["prediction_id"] for i in range(6) for one in predict(settings, 2, seed=50 + i)]
+    for pid in victims:  # at once, before the quarter of a second is over: they write what they have and end
+        os.kill(pid, signal.SIGTERM)
+    assert wait_until(lambda: all(not processes.is_alive(pid) for pid in victims), 10, 0.05)
+    assert kept(settings, names).height == 12
     before = PredictionLog(settings.home).scan().collect().height
-    os.kill(
-        Serving(open_project(settings)).supervisor.state("model-v1-2").pid, signal.SIGKILL
-    )  # leaves a finished file
     done = cli(settings, "predictions", "compact", "--json")
     assert json.loads(done.stdout)["rows"] > 0, done.stderr
     assert PredictionLog(settings.home).scan().collect().height == before
     found = prediction_operation.summary(settings)
     assert sum(day["rows"] for day in found["days"]) == before
     assert "v1" in cli(settings, "predictions").stdout
-    assert wait_until(lambda: Serving(open_project(settings)).edge.healthy("v1") == 2, 30, 0.1)
+    assert wait_until(lambda: serving.edge.healthy("v1") == 2, 30, 0.1)
 
 
 PROMETHEUS = """
@@ -418,8 +423,6 @@ def expressions() -> list[str]:
 
 def series_named() -> set[str]:
     """Series that the dashboard and the alerts name and that a served version always has."""
-    import re
-
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
     names = set(re.findall(r"greenlight_[a-z_]+", " ".join(expressions()) + rules))
     # Only after the first value that training had not seen.
