@@ -14,7 +14,7 @@ from pathlib import Path
 
 from greenlight.adapters import keys
 from greenlight.adapters.bento import QUIET, SOURCES
-from greenlight.adapters.prediction_log import prediction_key
+from greenlight.adapters.prediction_key import prediction_key
 from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.adapters.sockets import UnixHttp, runtime_dir
 from greenlight.config import Settings

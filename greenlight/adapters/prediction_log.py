@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from greenlight.core import prediction_record
-from greenlight.core.prediction_files import COMPACT, FINISHED, FOLDER, KEY, named, surplus
+from greenlight.core.prediction_files import COMPACT, FINISHED, FOLDER, named, surplus
 from greenlight.errors import storage
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -249,32 +248,6 @@ def is_finished(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
-
-
-def prediction_key(home: Path) -> Path:
-    """The file with the secret of the keyed hashes, for this user's eyes only; made when it is not there.
-
-    Whoever has the key can find out which of a few possible values a hash stands for; without it nobody can.
-    """
-    path = home / FOLDER / KEY
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = path.with_name(f".{KEY}.{os.getpid()}-{secrets.token_hex(4)}")
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(secrets.token_bytes(prediction_record.KEY_BYTES))
-            out.flush()
-            os.fsync(out.fileno())
-        try:
-            os.link(made, path)  # fails if another process was faster: its key counts
-        except FileExistsError:
-            pass
-        finally:
-            made.unlink()
-    except OSError as exc:
-        raise storage(exc) from exc
-    return path
 
 
 def _write(part: pl.DataFrame, path: Path, modified: float) -> int:

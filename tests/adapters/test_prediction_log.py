@@ -21,7 +21,8 @@ import pytest
 from bentos.classifier import prediction_log as writer
 from bentos.classifier.prediction_log import LogSettings
 from greenlight.adapters import prediction_log as adapter
-from greenlight.adapters.prediction_log import PredictionLog, prediction_key
+from greenlight.adapters.prediction_key import prediction_key
+from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.core import prediction_record
 from greenlight.core.prediction_record import COLUMNS, Answered, Privacy
 
