@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from greenlight.cli.views import _facts, _figure, _table, moment
+from greenlight.cli.layout import facts_table, figure, moment, plain_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +17,7 @@ SHOWN = 5
 
 def trace_views(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A prediction, where it came from, and what the model was given."""
-    yield _facts(_prediction(found["prediction"], found["label"]) | _origin(found))
+    yield facts_table(_prediction(found["prediction"], found["label"]) | _origin(found))
     yield ""
     if found["not_rescored"]:
         yield Text(f"not scored once more: {found['not_rescored']}", "yellow")
@@ -61,10 +61,10 @@ def _origin(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any], features: Mapping[str, Any]) -> RenderableType:
-    grid = _table("column", "as sent", "feature", "as served")
+    grid = plain_table("column", "as sent", "feature", "as served")
     grid.columns[1].overflow = grid.columns[3].overflow = "fold"
     sent = [(name, "-" if value is None else str(value)) for name, value in row.items()]
-    given = [(name, _figure(value)) for name, value in features.items()]
+    given = [(name, figure(value)) for name, value in features.items()]
     for i in range(max(len(sent), len(given))):
         left = sent[i] if i < len(sent) else ("", "")
         right = given[i] if i < len(given) else ("", "")
@@ -96,7 +96,7 @@ def coverage_view(found: Mapping[str, Any]) -> RenderableType:
     """How many predictions have their label."""
     if not found["days"]:
         return f"No predictions are kept; {found['labels']:,} labels are."
-    grid = _table("version", "day", "kind", "predictions", "labelled", "share", "delay p50", "p90")
+    grid = plain_table("version", "day", "kind", "predictions", "labelled", "share", "delay p50", "p90")
     for column in grid.columns[3:]:
         column.justify = "right"
     for day in found["days"]:
@@ -118,7 +118,7 @@ def summary_view(found: Mapping[str, Any]) -> RenderableType:
         room = f"{found['bytes'] / 2**20:,.1f} MB; nothing is kept now (GREENLIGHT_PREDICTION_LOG_MB=0)"
     if not found["days"]:
         return f"No predictions are kept yet: {room}"
-    grid = _table("version", "day", "rows", "failed", "shadow", "played", "ms p50", "ms p99")
+    grid = plain_table("version", "day", "rows", "failed", "shadow", "played", "ms p50", "ms p99")
     for column in grid.columns[2:]:
         column.justify = "right"
     for day in found["days"]:
