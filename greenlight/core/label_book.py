@@ -68,7 +68,7 @@ class Taken:
 
 def is_prediction_id(text: str) -> bool:
     """Whether `text` looks like what ``POST /predict`` hands out."""
-    return bool(_ID.match(text))
+    return bool(_ID.fullmatch(text))
 
 
 def prepare(connection: Connection) -> None:
