@@ -94,7 +94,7 @@ def _hash_key() -> bytes:
 
 
 class PredictionLog:
-    """Keeps answers. `add` is for the event loop, everything else is done by a thread of its own.
+    """Keeps answers. `add` is for the event loop, the rest is done by a thread of its own.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class PredictionLog:
             self._wake.wait(0 if closing else FLUSH_S)
             self._wake.clear()
             try:
-                self._flush()
+                self.flush()
             except Exception:
                 # The thread must live: whatever it is, answers go on and the rows are counted as dropped.
                 logging.getLogger(__name__).exception("the prediction log lost rows")
@@ -148,7 +148,7 @@ class PredictionLog:
                 self._file.close()
                 return
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write everything that waits now."""
         self._counters.lag(time.time() - self._queue[0].at / 1e6 if self._queue else 0.0)
         while self._queue:

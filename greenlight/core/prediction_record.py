@@ -115,7 +115,7 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
     Parameters
     ----------
     pause : callable
-        Called after every `PAUSE_ROWS` rows that had to be taken apart, so that a caller can let others work.
+        Called between every `PAUSE_ROWS` rows that are taken apart, so that a caller can let others work.
     """
     given = {name: value for name, value in answered.headers if name in _WANTED}
     body: Any = None
@@ -127,8 +127,9 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
         rows = _rows(answered.body)
         hidden = []
         for begin in range(0, len(rows), PAUSE_ROWS):
+            if begin:
+                pause()
             hidden += [hide(row, privacy) for row in rows[begin : begin + PAUSE_ROWS]]
-            pause()
         body = {"rows": hidden}
     record = {
         "at": answered.at,
