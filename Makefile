@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -62,6 +62,9 @@ bench-serving: setup ## the served bento against stock `bentoml serve`, and roll
 
 bench-storage: setup ## a month's bytes in the DVC remote, a second workspace's on this disk (10 GB; frees them again)
 	@$(BIN)/python -m benchmarks.storage
+
+bench-prediction-log: setup ## what keeping predictions costs an answer
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.prediction_log
 
 bench-records: setup ## what recording a run adds, and the lists at 10, 100 and 1,000 runs
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/records.py

@@ -96,6 +96,10 @@ class Settings(EdgeSettings):
         Server processes per version; 0 means one per core, at most four.
     start_timeout_s : float
         How long a process of the stack may take until it answers.
+    prediction_log_mb : int
+        Megabytes that all kept predictions together may take, 64 at least; 0 keeps none.
+    prediction_features : str
+        What is kept of a row: ``all`` (private columns as a keyed hash), ``hash`` (all as one), ``none``.
     signing : str
         ``key``, or ``sigstore``: keyless, by the identity that CI vouches for.
     signing_key, trusted_keys : Path
@@ -113,11 +117,21 @@ class Settings(EdgeSettings):
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     workers: int = Field(default=0, ge=0, le=256)
     start_timeout_s: float = Field(default=120, gt=0)
+    prediction_log_mb: int = Field(default=1024, ge=0, le=10_000_000)
+    prediction_features: Literal["all", "hash", "none"] = "all"
     signing: Literal["key", "sigstore"] = "key"
     signing_key: Path | None = None
     trusted_keys: Path | None = None
     signer_identity: str = ""
     signer_issuer: str = ""
+
+    @field_validator("prediction_log_mb")
+    @classmethod
+    def _room(cls, value: int) -> int:
+        """A file of the log grows to 16 MB before the next; less than four of them would keep next to nothing."""
+        if 0 < value < 64:
+            raise ValueError("0 keeps none, else at least 64")
+        return value
 
     @field_validator("host")
     @classmethod
@@ -197,7 +211,10 @@ class Settings(EdgeSettings):
 
 # Set by Greenlight for the processes that it starts; not for people.
 STAGE_REPORT_FILE = "GREENLIGHT_STAGE_REPORT_FILE"
-INTERNAL = frozenset({STAGE_REPORT_FILE})
+OF_SERVERS = frozenset(
+    f"{PREFIX}{name}" for name in ("PREDICTION_FOLDER", "PREDICTION_HASH_KEY", "LABELS_FOLDER", "METRICS_FOLDER")
+)
+INTERNAL = frozenset({STAGE_REPORT_FILE}) | OF_SERVERS
 
 
 class _NoKeyTwice(yaml.SafeLoader):

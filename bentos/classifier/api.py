@@ -1,4 +1,4 @@
-"""Everything that a client can ask: ``/predict``, and the pages and figures around it."""
+"""Everything that a client can ask: ``/predict``, ``/labels``, and the pages and figures around them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from bentos.classifier import metrics, seal
+from bentos.classifier.labels import labels
 from bentos.classifier.openapi import PAGE, document
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
 from bentos.classifier.problems import JSON
@@ -33,9 +34,12 @@ def create_app(root: Path = ROOT) -> Starlette:
         seal.require_once(root)
         predict.load(root)
         yield
+        predict.close()
 
     routes = [
         Route("/predict", predict),
+        # Every method, so that a wrong one is told what is right.
+        Route("/labels", labels, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         Route("/docs", docs),
         Route("/openapi.json", openapi),
         # Under `bentoml serve` BentoML answers this one, with the same series and its own.

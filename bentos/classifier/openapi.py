@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bentos.classifier import labels
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -68,6 +70,8 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     schema = body.model_json_schema(ref_template=REF)
     schemas = dict(schema.pop("$defs", {}))
     schemas |= {body.__name__: schema, "Prediction": PREDICTION, "ErrorDetail": DETAIL, "Error": ERROR}
+    labels_path, more = labels.described()
+    schemas |= more
     text = (
         f"Scores rows of `{scorer.dataset.name}` with version `{scorer.version}`, trained as of {manifest.as_of}. "
         f"At most {max_rows:,} rows and {max_bytes // 1024**2} MiB in a request."
@@ -75,8 +79,8 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{scorer.dataset.name} predictions", "version": scorer.version, "description": text},
-        "tags": [{"name": "predictions"}, {"name": "operations"}],
-        "paths": {"/predict": {"post": _predict(scorer, body)}, **_operations()},
+        "tags": [{"name": "predictions"}, {"name": "labels"}, {"name": "operations"}],
+        "paths": {"/predict": {"post": _predict(scorer, body)}, **labels_path, **_operations()},
         "components": {"schemas": schemas},
     }
 
@@ -108,6 +112,10 @@ def _predict(scorer: Scorer, body: type[BaseModel]) -> dict[str, Any]:
             "413": _error("The body is too large", "the body has more than 8,388,608 bytes; send fewer rows at once"),
             "415": _error("Not declared as JSON", "Content-Type is 'text/plain', wanted application/json"),
             "422": _error("Values are wrong; each is named", "1 value is wrong; row 0, field x: is required", True),
+            "500": _error("The model could not score the request", "the model could not score this request"),
+            "502": _error(
+                "The model gave no probability", "the model gave no probability for 1 of 1 rows, first row 0"
+            ),
             "503": _error("No version is live, or no server answers", "no version is live yet"),
         },
     }

@@ -6,6 +6,8 @@ means, nor how it is served.
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 import uuid
 from pathlib import Path
@@ -15,9 +17,12 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.types import Receive, Scope, Send
 
+from bentos.classifier import prediction_log
 from bentos.classifier.metrics import Counters, counters
+from bentos.classifier.prediction_log import PredictionLog
 from bentos.classifier.problems import JSON, Problem, of_validation
 from bentos.classifier.scorer import Scored, Scorer
+from greenlight.core.prediction_record import Answered
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -36,11 +41,16 @@ class Predict:
         The model.
     body : type
         Type of a request's body.
+    log : PredictionLog or None
+        Keeps what was answered, where that is wanted.
+    counters : Counters
+        What this process counts.
     """
 
     scorer: Scorer
     body: type[BaseModel]
-    _counters: Counters
+    log: PredictionLog | None = None
+    counters: Counters
     _version: bytes
 
     def load(self, root: Path) -> None:
@@ -51,22 +61,35 @@ class Predict:
         self._version = scorer.version.encode()
         scorer.score([request.Row.model_validate(request.EXAMPLE)])
         scorer.unseen.clear()
-        self._counters = counters(scorer.version)
+        self.counters = counters(scorer.version)
+        self.counters.build_info(root, scorer.model.manifest)
+        wanted = prediction_log.settings(scorer.dataset)
+        self.log = PredictionLog(wanted, scorer.version, self.counters) if wanted else None
+
+    def close(self) -> None:
+        """Write what is not yet kept."""
+        if self.log:
+            self.log.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, and count it."""
+        """Answer one request, count it and keep it."""
         begun = time.perf_counter()
-        count = 0
+        name = uuid.uuid4().hex
+        body, scored = b"", None
         try:
             if scope["method"] != "POST":
                 raise Problem(405, f"{scope['method']} is not possible here; predictions are asked with POST /predict")
-            rows = self._rows(await _content(scope, receive))
-            status, count, content = 200, len(rows), _answer(await self.scorer.submit(rows), self.scorer.version)
+            body = await content_of(scope, receive)
+            scored = _valid(await self.scorer.submit(self._rows(body)))
+            status, content = 200, _answer(name, scored, self.scorer.version)
         except Problem as problem:
             status, content = problem.status, problem.body()
         except Disconnected:
             return
-        self._counters.count(status, time.perf_counter() - begun, count, self.scorer)
+        except Exception:
+            # A fault of the model or of ours: the edge asks another version when it sees the status.
+            logging.getLogger(__name__).exception("request %s could not be answered", name)
+            status, content = 500, Problem(500, f"the model could not score this request ({name})").body()
         headers = [
             (b"content-type", JSON.encode()),
             (b"content-length", str(len(content)).encode()),
@@ -76,6 +99,28 @@ class Predict:
             headers.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+        self.note(scope["headers"], name, body, scored, status, time.perf_counter() - begun)
+
+    def note(self, headers: Any, name: str, body: bytes, scored: Scored | None, status: int, seconds: float) -> None:
+        """Count one answer, and keep it unless the client's request was at fault.
+
+        Parameters
+        ----------
+        headers : sequence of (bytes, bytes)
+            The request's, as ASGI hands them over.
+        name : str
+            What the prediction ids begin with: 32 hexadecimal digits.
+        body : bytes
+            JSON, ``{"rows": [...]}``: the rows as they were sent.
+        scored : Scored or None
+            None for a request that failed.
+        """
+        probability = scored.probability if scored else None
+        self.counters.count(status, seconds, probability, self.scorer)
+        if self.log and (status == 200 or status >= 500):
+            decision = scored.decision if scored else None
+            at = time.time_ns() // 1000
+            self.log.add(Answered(at, name, headers, body, probability, decision, seconds * 1000, status))
 
     def _rows(self, content: bytes) -> list[BaseModel]:
         """The checked rows. Strict: a number in quotes, a 1 for a true, a 2.5 for a whole number are refused."""
@@ -96,9 +141,24 @@ def body_type(row: type[BaseModel]) -> type[BaseModel]:
     )
 
 
-def _answer(scored: Scored, version: str) -> bytes:
+def _valid(scored: Scored) -> Scored:
+    """`scored`, unless one of its probabilities is none: JSON would carry a NaN as null, and a client take it for one.
+
+    Raises
+    ------
+    Problem
+        502: the model, not the request, is at fault.
+    """
+    found = scored.probability
+    # A sum is finite if every term is; only then do minimum and maximum mean something.
+    if math.isfinite(sum(found)) and min(found) >= 0.0 and max(found) <= 1.0:
+        return scored
+    wrong = [i for i, p in enumerate(found) if not 0.0 <= p <= 1.0]
+    raise Problem(502, f"the model gave no probability for {len(wrong)} of {len(found)} rows, first row {wrong[0]}")
+
+
+def _answer(name: str, scored: Scored, version: str) -> bytes:
     # One random name a request and an index a row: as unique as one name a row, and a fraction of the work.
-    name = uuid.uuid4().hex
     rows = zip(scored.probability, scored.decision, strict=True)
     predictions = [
         {"prediction_id": f"{name}-{i}", "probability": p, "decision": d, "model_version": version}
@@ -107,8 +167,16 @@ def _answer(scored: Scored, version: str) -> bytes:
     return orjson.dumps({"predictions": predictions})
 
 
-async def _content(scope: Scope, receive: Receive) -> bytes:
-    """The body, as long as it is declared as JSON and not too large."""
+async def content_of(scope: Scope, receive: Receive) -> bytes:
+    """The body of a request.
+
+    Raises
+    ------
+    Problem
+        It is not declared as JSON, or too large.
+    Disconnected
+        The client went away.
+    """
     for name, value in scope["headers"]:
         if name == b"content-type" and value != b"application/json":
             kind = value.decode("latin-1")

@@ -21,7 +21,8 @@ class Problem(Exception):
     Attributes
     ----------
     status : int
-        400 not JSON, 405 wrong method, 413 too large, 415 not declared as JSON, 422 wrong values.
+        400 not JSON, 405 wrong method, 413 too large, 415 not declared as JSON, 422 wrong values; 500 an error of ours,
+        502 the model gave no probability, 503 not possible now.
     error : str
         One sentence.
     details : tuple[dict, ...]
@@ -40,41 +41,47 @@ class Problem(Exception):
         return orjson.dumps({"error": self.error, "details": list(self.details), "more": self.more})
 
 
-def of_validation(exc: ValidationError) -> Problem:
-    """The answer to a body that is no JSON, or JSON with wrong values."""
+def of_validation(exc: ValidationError, rows: str = "rows", one: str = "row") -> Problem:
+    """The answer to a body that is no JSON, or JSON with wrong values.
+
+    Parameters
+    ----------
+    rows, one : str
+        The key that holds the list, and what an item of it is called.
+    """
     errors = exc.errors(include_url=False, include_context=True)
     if errors[0]["type"] == "json_invalid":
         reason = errors[0]["msg"].removeprefix("Invalid JSON: ")
         return Problem(400, f"the body is not JSON: {reason}")
-    details = tuple(_detail(error) for error in errors[:MAX_DETAILS])
+    details = tuple(_detail(error, rows, one) for error in errors[:MAX_DETAILS])
     count = len(errors)
     first = details[0]
-    place = f"row {first['row']}, field {first['field']}" if first["row"] is not None else f"field {first['field']}"
+    place = f"{one} {first['row']}, field {first['field']}" if first["row"] is not None else f"field {first['field']}"
     head = f"{count} value{'s are' if count > 1 else ' is'} wrong; {place}: {first['problem']}"
     return Problem(422, head, details, more=count - len(details))
 
 
-def _detail(error: Any) -> dict[str, Any]:
+def _detail(error: Any, rows: str, one: str) -> dict[str, Any]:
     """``loc`` is ("rows", 3, "distance"); what stands outside of the rows has no row."""
     loc = tuple(error["loc"])
-    row = loc[1] if len(loc) > 1 and loc[0] == "rows" else None
+    row = loc[1] if len(loc) > 1 and loc[0] == rows else None
     names = loc[2:] if row is not None else loc
-    detail = {"row": row, "field": ".".join(str(n) for n in names) or "body", "problem": _words(error)}
+    detail = {"row": row, "field": ".".join(str(n) for n in names) or "body", "problem": _words(error, one)}
     if error["type"] != "missing":
         detail["value"] = _shown(error["input"])
     return detail
 
 
-def _words(error: Any) -> str:
+def _words(error: Any, one: str) -> str:
     kind = error["type"]
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
         return "is not a known field"
     if kind == "too_long":
-        return f"at most {error['ctx']['max_length']} rows in a request, got {error['ctx']['actual_length']}"
+        return f"at most {error['ctx']['max_length']} {one}s in a request, got {error['ctx']['actual_length']}"
     if kind == "too_short":
-        return f"at least {error['ctx']['min_length']} row in a request, got none"
+        return f"at least {error['ctx']['min_length']} {one} in a request, got none"
     if kind in ("model_type", "model_attributes_type"):
         return "must be an object"
     return str(error["msg"]).replace("Input should", "should")

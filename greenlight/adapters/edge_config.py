@@ -20,8 +20,10 @@ STAT_PREFIX = "edge"
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
-PATHS = ("/", "/predict", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
+PATHS = ("/", "/predict", "/labels", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
 PREFIXES = ("/static_content/",)
+# What changes something: asked once, never mirrored, never asked again on its own.
+CHANGES = frozenset({"/labels"})
 REQUEST_TIMEOUT_S = 30
 # Must be below the servers' own (server.py: 75 s), or a request can meet a connection that is being closed.
 UPSTREAM_IDLE_S = 50
@@ -173,11 +175,13 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
 
 
 def _to_version(version: str, match: dict[str, Any]) -> dict[str, Any]:
+    route: dict[str, Any] = {"cluster": cluster_name(version), "timeout": f"{REQUEST_TIMEOUT_S}s"}
+    if match.get("path") in CHANGES:
+        return {"match": match, "route": route}
     return {
         "match": match,
         "route": {
-            "cluster": cluster_name(version),
-            "timeout": f"{REQUEST_TIMEOUT_S}s",
+            **route,
             # A prediction changes nothing, so it may be asked again: a process that dies costs no request.
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream,reset",

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from greenlight.adapters import keys
 from greenlight.adapters.bento import QUIET, SOURCES
+from greenlight.adapters.prediction_key import prediction_key
 from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.adapters.sockets import UnixHttp, runtime_dir
 from greenlight.config import Settings
+from greenlight.core import prediction_files
 from greenlight.errors import ServerError
 
 READY_PATH = "/readyz"
@@ -46,6 +48,31 @@ def environment(home: Path, metrics: Path) -> dict[str, str]:
         "PYTHONPATH": "",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def scoring(home: Path) -> dict[str, str]:
+    """All variables of a process that scores with a bento's code and is no server."""
+    given = {**os.environ, **environment(home, home)}
+    del given["PROMETHEUS_MULTIPROC_DIR"]  # it counts nothing
+    return given
+
+
+def keeping(settings: Settings) -> dict[str, str]:
+    """Variables of a process that answers real requests: what it keeps of them, and where.
+
+    What is only tried (`greenlight.operations.preflight`) goes without, and leaves nothing.
+    """
+    variables = {
+        "GREENLIGHT_LABELS_FOLDER": str(settings.home / "labels"),
+        "GREENLIGHT_METRICS_FOLDER": str(settings.home / "serving" / "metrics"),
+        "GREENLIGHT_PREDICTION_FEATURES": settings.prediction_features,
+        "GREENLIGHT_PREDICTION_LOG_MB": str(settings.prediction_log_mb),
+    }
+    if settings.prediction_log_mb:
+        variables["GREENLIGHT_PREDICTION_FOLDER"] = str(settings.home / prediction_files.FOLDER)
+        # The path and not the secret: an environment can be read by others, and is shown in error messages.
+        variables["GREENLIGHT_PREDICTION_HASH_KEY"] = str(prediction_key(settings.home))
+    return variables
 
 
 @contextmanager
@@ -111,7 +138,7 @@ class ModelServers:
                 name,
                 command(socket),
                 bento / SOURCES,
-                environment(self._settings.home, metrics),
+                environment(self._settings.home, metrics) | keeping(self._settings),
                 grace_s=drain_s + 10,
             )
             self._supervisor.ensure(watcher)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from greenlight.cli import compare, complete, fsck, proof, provenance, recover, traffic, validate
+from greenlight.cli import compare, complete, fsck, predictions, proof, provenance, recover, traffic, validate
 from greenlight.cli.here import here
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
@@ -262,6 +262,7 @@ fsck.register(app)
 recover.register(app)
 proof.register(app)
 traffic.register(app)
+predictions.register(app)
 
 
 def _tell_version(asked: bool) -> None:

@@ -2,9 +2,9 @@
 
 A dataset's folder holds ``source.py`` (which periods exist, fetch one), ``contract.py`` (what must hold),
 ``history.py`` (raw tables to rows and as-of lookups), ``features.py`` (rows to the model's matrix, offline and online),
-``request.py`` (the typed row a client sends) and, if it likes, ``judging.py`` (what its gates need to know). Modules
-are imported when they are first asked for: a server takes `features` and `request` only, and so needs neither the data
-nor Polars.
+``request.py`` (the typed row a client sends) and, if it likes, ``judging.py`` (what its gates need to know) and
+``privacy.py`` (which columns no log may hold as they are). Modules are imported when they are first asked for: a server
+takes `features`, `request` and `privacy` only, and so needs neither the data nor Polars.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ class Dataset:
             if exc.name != f"{__name__}.{self.name}.judging":
                 raise
             return None
+
+    @cached_property
+    def private(self) -> frozenset[str]:
+        """Columns of a request that are kept as a keyed hash only; none where it has no ``privacy.py``."""
+        if importlib.util.find_spec(f"{__name__}.{self.name}.privacy") is None:
+            return frozenset()
+        return frozenset(self._module("privacy").PRIVATE)
 
     @cached_property
     def faults(self) -> tuple[DataFault, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import serving_kit as kit
 
+from greenlight.adapters import edge_config
 from greenlight.adapters.edge import Edge, validate, wait_until
 from greenlight.config import Settings
 from greenlight.errors import EdgeError
@@ -141,3 +142,11 @@ def test_broken_start_file_is_refused_in_envoys_words(tmp_path: Path) -> None:
     file.write_text('{"no_such_field": 1}')
     with pytest.raises(EdgeError, match="no_such_field"):
         validate(file)
+
+
+def test_labels_are_sent_once() -> None:
+    """A prediction may be asked again by the edge itself, a label may not."""
+    (found,) = edge_config.routes("v1", "g1")["resources"]
+    table = {route["match"].get("path"): route for route in found["virtual_hosts"][0]["routes"]}
+    assert table["/labels"]["route"] == {"cluster": "model_v1", "timeout": "30s"}
+    assert "retry_policy" in table["/predict"]["route"]

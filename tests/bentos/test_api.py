@@ -217,7 +217,7 @@ def test_description_holds_rows_examples_and_errors(api: Api) -> None:
     assert "carrier" in row["required"]
     operation = spec["paths"]["/predict"]["post"]
     assert operation["requestBody"]["content"]["application/json"]["example"] == {"rows": [ROW]}
-    assert {"200", "400", "413", "415", "422", "503"} == set(operation["responses"])
+    assert {"200", "400", "413", "415", "422", "500", "502", "503"} == set(operation["responses"])
     assert {"error", "details", "more"} == set(spec["components"]["schemas"]["Error"]["properties"])
     example = operation["requestBody"]["content"]["application/json"]["example"]
     assert api.post(example).status_code == 200

@@ -1,0 +1,86 @@
+"""The labels of a home: ``<home>/labels/labels.sqlite``, which servers and the command line write."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from greenlight.core import label_book
+from greenlight.core.label_book import Taken
+from greenlight.errors import StorageFailed
+
+FOLDER = "labels"
+SCHEMA = {"prediction_id": pl.String(), "label": pl.Int8(), "at": pl.Int64()}
+BATCH = 50_000
+
+
+class LabelBook:
+    """Labels below ``<home>/labels``.
+
+    Parameters
+    ----------
+    home : Path
+        Greenlight's work state.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.file = home / FOLDER / label_book.FILE
+
+    def scan(self) -> pl.LazyFrame:
+        """All labels: ``prediction_id``, ``label`` (0 or 1), ``at`` (when it was taken, microseconds since 1970)."""
+        return self._table("labels").lazy()
+
+    def contradictions(self) -> pl.LazyFrame:
+        """Labels that said the opposite of an earlier one and were not applied; columns as in `scan`."""
+        return self._table("contradictions").lazy()
+
+    def take(self, labels: Iterable[tuple[str, bool]]) -> Taken:
+        """Write labels down; when it returns they are on the disk. The first label of a prediction counts.
+
+        Raises
+        ------
+        StorageFailed
+            The book cannot be written; of what was not yet acknowledged, nothing or whole batches were taken, and the
+            same labels may be handed in again.
+        """
+        total = Taken(0, 0)
+        at = time.time_ns() // 1000
+        wanted = list(labels)
+        with self._open() as connection:
+            for begin in range(0, len(wanted), BATCH):
+                taken = label_book.take(connection, wanted[begin : begin + BATCH], at)
+                total = Taken(
+                    total.accepted + taken.accepted,
+                    total.known + taken.known,
+                    total.contradictions + taken.contradictions,
+                )
+        return total
+
+    def _table(self, name: str) -> pl.DataFrame:
+        if not self.file.is_file():
+            return pl.DataFrame(schema=SCHEMA)
+        with self._open() as connection:
+            rows = connection.execute(f"SELECT prediction_id, label, at FROM {name}").fetchall()
+        return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            connection = sqlite3.connect(self.file, timeout=label_book.BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                label_book.prepare(connection)
+                yield connection
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as exc:
+            raise StorageFailed(
+                f"the book of labels cannot be used: {exc}",
+                where=str(self.file),
+                todo="free space and check the rights of the file, then repeat; nothing acknowledged was lost",
+            ) from exc
