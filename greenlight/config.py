@@ -95,6 +95,8 @@ class Settings(BaseModel):
         Server processes per version; 0 means one per core, at most four.
     start_timeout_s : float
         How long a process of the stack may take until it answers.
+    response_cache_rows : int
+        Rows whose scores each server process keeps, to answer them again without scoring; 0 for none.
     signing : str
         ``key``, or ``sigstore``: keyless, by the identity that CI vouches for.
     signing_key, trusted_keys : Path
@@ -112,6 +114,7 @@ class Settings(BaseModel):
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     workers: int = Field(default=0, ge=0, le=256)
     start_timeout_s: float = Field(default=120, gt=0)
+    response_cache_rows: int = Field(default=0, ge=0, le=10_000_000)
     signing: Literal["key", "sigstore"] = "key"
     signing_key: Path | None = None
     trusted_keys: Path | None = None

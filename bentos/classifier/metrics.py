@@ -41,9 +41,11 @@ class Counters:
             "Category values that training had not seen",
             ["version", "feature"],
         )
+        cached = counter("greenlight_cache_rows_total", "Rows by what the response cache had", ["version", "found"])
         self._answers = lru_cache(maxsize=32)(lambda status: answers.labels(version, status))
         self._seconds: Any = seconds.labels(version)
         self._rows: Any = rows.labels(version)
+        self._hits, self._misses = cached.labels(version, "yes"), cached.labels(version, "no")
         self._unseen = lru_cache(maxsize=256)(lambda feature: unseen.labels(version, feature))
 
     def count(self, status: int, seconds: float, rows: int, scorer: Scorer) -> None:
@@ -52,6 +54,11 @@ class Counters:
         self._seconds.observe(seconds)
         if rows:
             self._rows.inc(rows)
+        cache = scorer.cache
+        if cache is not None:
+            self._hits.inc(cache.hits)
+            self._misses.inc(cache.misses)
+            cache.hits = cache.misses = 0
         if scorer.unseen:
             noted, scorer.unseen = scorer.unseen, {}
             for feature, number in noted.items():

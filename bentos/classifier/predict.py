@@ -6,8 +6,10 @@ means, nor how it is served.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,38 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.types import Receive, Scope, Send
 
+from bentos.classifier import wire
+from bentos.classifier.cache import Cache, size_wanted
+from bentos.classifier.explain import Explainer, wanted
 from bentos.classifier.metrics import Counters, counters
-from bentos.classifier.problems import JSON, Problem, of_validation
+from bentos.classifier.problems import JSON, Problem, of_validation, require_method
 from bentos.classifier.scorer import Scored, Scorer
 
 MAX_ROWS = 10_000
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = wire.MAX_BODY_BYTES
 
 
-class Disconnected(Exception):
-    """The client went away before its request was whole."""
+@dataclass(frozen=True)
+class Answered:
+    """Rows of one request, and what they got.
+
+    Attributes
+    ----------
+    name : str
+        32 hexadecimal digits; the prediction of row i is called ``<name>-<i>``.
+    rows : list
+        The checked rows.
+    scored : Scored
+        In their order.
+    """
+
+    name: str
+    rows: list[BaseModel]
+    scored: Scored
+
+    def names(self) -> list[str]:
+        """The prediction ids."""
+        return [f"{self.name}-{i}" for i in range(len(self.rows))]
 
 
 class Predict:
@@ -36,11 +60,15 @@ class Predict:
         The model.
     body : type
         Type of a request's body.
+    version : str
+        Version that answers.
     """
 
     scorer: Scorer
     body: type[BaseModel]
+    version: str
     _counters: Counters
+    _explainer: Explainer
     _version: bytes
 
     def load(self, root: Path) -> None:
@@ -48,34 +76,45 @@ class Predict:
         scorer = Scorer.load(root)
         request = scorer.dataset.request
         self.scorer, self.body = scorer, body_type(request.Row)
-        self._version = scorer.version.encode()
+        self.version, self._version = scorer.version, scorer.version.encode()
+        self._explainer = Explainer(scorer)
         scorer.score([request.Row.model_validate(request.EXAMPLE)])
         scorer.unseen.clear()
+        size = size_wanted(os.environ)
+        scorer.cache = Cache(size) if size else None
         self._counters = counters(scorer.version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and count it."""
-        begun = time.perf_counter()
-        count = 0
+        begun, count = time.perf_counter(), 0
+        headers: wire.Headers = ()
         try:
-            if scope["method"] != "POST":
-                raise Problem(405, f"{scope['method']} is not possible here; predictions are asked with POST /predict")
-            rows = self._rows(await _content(scope, receive))
-            status, count, content = 200, len(rows), _answer(await self.scorer.submit(rows), self.scorer.version)
+            require_method(scope["method"], "POST", "predictions are asked with POST /predict")
+            answered = await self.scored(scope, await _content(scope, receive))
+            why = await self._explainer.explain(answered.rows) if wanted(scope) else None
+            status, count, content = 200, len(answered.rows), _answer(answered, self.version, why)
         except Problem as problem:
-            status, content = problem.status, problem.body()
-        except Disconnected:
+            status, content, headers = problem.status, problem.body(), wire.allow(problem)
+        except wire.Disconnected:
             return
-        self._counters.count(status, time.perf_counter() - begun, count, self.scorer)
-        headers = [
-            (b"content-type", JSON.encode()),
-            (b"content-length", str(len(content)).encode()),
-            (b"x-model-version", self._version),
-        ]
-        if status == 405:
-            headers.append((b"allow", b"POST"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        self.count(status, time.perf_counter() - begun, count)
+        await wire.answer(send, status, content, self._version, headers)
+
+    async def scored(self, scope: Scope, content: bytes) -> Answered:
+        """Check and score the rows in a body ``{"rows": [...]}``, whatever protocol they came by.
+
+        Raises
+        ------
+        Problem
+            400, 422: the body is not JSON, or a value is wrong.
+        """
+        rows = self._rows(content)
+        # One random name a request and an index a row: as unique as one name a row, and a fraction of the work.
+        return Answered(uuid.uuid4().hex, rows, await self.scorer.submit(rows))
+
+    def count(self, status: int, seconds: float, rows: int) -> None:
+        """Note one answer in the metrics."""
+        self._counters.count(status, seconds, rows, self.scorer)
 
     def _rows(self, content: bytes) -> list[BaseModel]:
         """The checked rows. Strict: a number in quotes, a 1 for a true, a 2.5 for a whole number are refused."""
@@ -96,14 +135,15 @@ def body_type(row: type[BaseModel]) -> type[BaseModel]:
     )
 
 
-def _answer(scored: Scored, version: str) -> bytes:
-    # One random name a request and an index a row: as unique as one name a row, and a fraction of the work.
-    name = uuid.uuid4().hex
+def _answer(answered: Answered, version: str, why: list[dict[str, Any]] | None) -> bytes:
+    scored = answered.scored
     rows = zip(scored.probability, scored.decision, strict=True)
     predictions = [
-        {"prediction_id": f"{name}-{i}", "probability": p, "decision": d, "model_version": version}
+        {"prediction_id": f"{answered.name}-{i}", "probability": p, "decision": d, "model_version": version}
         for i, (p, d) in enumerate(rows)
     ]
+    for prediction, explanation in zip(predictions, why or (), strict=False):
+        prediction["explanation"] = explanation
     return orjson.dumps({"predictions": predictions})
 
 
@@ -114,15 +154,4 @@ async def _content(scope: Scope, receive: Receive) -> bytes:
             kind = value.decode("latin-1")
             if kind.partition(";")[0].strip().lower() != JSON:
                 raise Problem(415, f"Content-Type is {kind[:80]!r}, wanted {JSON}")
-    message: Any = await receive()
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    while message.get("more_body") and size <= MAX_BODY_BYTES:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    if size > MAX_BODY_BYTES:
-        raise Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send fewer rows at once")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return await wire.body(receive)

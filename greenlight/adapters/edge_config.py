@@ -19,9 +19,11 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
-PATHS = ("/", "/predict", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
-PREFIXES = ("/static_content/",)
+PATHS = ("/", "/predict", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics", "/v2")
+PREFIXES = ("/static_content/", "/v2/", "/v1/models/")
 REQUEST_TIMEOUT_S = 30
+# Tables take longer: somewhat more than the servers' own limit (bulk.py), so that theirs is what a client hears.
+BULK_PATH, BULK_TIMEOUT_S = "/bulk", 130
 # Must be below the servers' own (server.py: 75 s), or a request can meet a connection that is being closed.
 UPSTREAM_IDLE_S = 50
 
@@ -87,6 +89,7 @@ def routes(live: str, generation: str) -> dict[str, Any]:
     if live:
         table = [_to_version(live, {"path": path}) for path in PATHS]
         table += [_to_version(live, {"prefix": prefix}) for prefix in PREFIXES]
+        table.append(_to_version(live, {"path": BULK_PATH}, BULK_TIMEOUT_S))
         table.append(_says(404, NO_SUCH_PATH))
     else:
         table = [_says(503, NOT_LIVE)]
@@ -169,12 +172,12 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _to_version(version: str, match: dict[str, Any]) -> dict[str, Any]:
+def _to_version(version: str, match: dict[str, Any], timeout_s: int = REQUEST_TIMEOUT_S) -> dict[str, Any]:
     return {
         "match": match,
         "route": {
             "cluster": cluster_name(version),
-            "timeout": f"{REQUEST_TIMEOUT_S}s",
+            "timeout": f"{timeout_s}s",
             # A prediction changes nothing, so it may be asked again: a process that dies costs no request.
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream,reset",

@@ -48,6 +48,11 @@ def environment(home: Path, metrics: Path) -> dict[str, str]:
     }
 
 
+def response_cache(settings: Settings) -> dict[str, str]:
+    """The variable that tells a server how many rows' scores to keep; it reads the setting's own name."""
+    return {"GREENLIGHT_RESPONSE_CACHE_ROWS": str(settings.response_cache_rows)}
+
+
 @contextmanager
 def checking_seal(settings: Settings, bento: Path) -> Iterator[subprocess.Popen[str]]:
     """The bento's own check of its signature, begun: one line on stdout, exit status 0 if the signature holds."""
@@ -111,7 +116,7 @@ class ModelServers:
                 name,
                 command(socket),
                 bento / SOURCES,
-                environment(self._settings.home, metrics),
+                environment(self._settings.home, metrics) | response_cache(self._settings),
                 grace_s=drain_s + 10,
             )
             self._supervisor.ensure(watcher)
