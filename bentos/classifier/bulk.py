@@ -31,6 +31,8 @@ TIMEOUT_S = 120
 WAITING = 4  # tables that may wait for the one that is being scored
 IDLE_S = 60
 _CHUNK = 1024 * 1024
+# What a pipe to a process that has ended raises; uvloop says RuntimeError where asyncio says ConnectionError.
+_GONE = (ConnectionError, RuntimeError, json.JSONDecodeError)
 _BROKE = (
     "the table could not be processed: it unpacks to more than 2 GiB, or is damaged; "
     "send fewer rows, or smaller row groups"
@@ -126,7 +128,7 @@ class Bulk:
             worker.stdin.write(struct.pack("<I", 0))
             await worker.stdin.drain()
             head = json.loads(await worker.stdout.readline())
-        except (ConnectionError, json.JSONDecodeError):
+        except _GONE:
             self._end()
             raise Problem(413, _BROKE) from None
         if head["status"] != 200:

@@ -118,7 +118,7 @@ def _predict(scorer: Scorer, body: type[BaseModel]) -> dict[str, Any]:
                 "name": "explain",
                 "in": "query",
                 "schema": {"type": "boolean"},
-                "description": f"also say why, for at most {EXPLAINED} rows; the header `x-explain: true` asks the same",
+                "description": f"say why, for at most {EXPLAINED} rows; the header `x-explain: true` asks the same",
             }
         ],
         "requestBody": {

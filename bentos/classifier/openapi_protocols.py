@@ -9,7 +9,7 @@ from typing import Any
 from bentos.classifier import bulk, tables
 from bentos.classifier.columns import columns_of
 from bentos.classifier.tensors import DATATYPES
-from bentos.classifier.v2 import OUTPUTS
+from bentos.classifier.v2 import BINARY, OUTPUTS
 
 _REF = "#/components/schemas/"
 _PLAIN_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
@@ -143,7 +143,8 @@ def _open_inference(model: str, version: str, request: ModuleType) -> dict[str, 
         ]
     }
     infer = _post("One tensor a column; binary tensors behind the JSON as Triton's extension has them", body, example)
-    infer["responses"]["200"] |= _json("InferenceResponse")
+    binary = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+    infer["responses"]["200"]["content"] = _json("InferenceResponse")["content"] | binary
     found: dict[str, Any] = {
         "/v2": {"get": _get("What this server is and which extensions it knows", {"type": "object"})},
         "/v2/health/live": {"get": _get("Whether the process runs", {"type": "object"})},

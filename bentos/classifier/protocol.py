@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,9 +17,30 @@ from starlette.types import Receive, Scope, Send
 
 from bentos.classifier import wire
 from bentos.classifier.predict import MAX_ROWS, Answered, Predict
-from bentos.classifier.problems import Problem
+from bentos.classifier.problems import JSON, Problem
 
 _NUMBERED = re.compile(r"v([1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer.
+
+    Attributes
+    ----------
+    content : bytes
+    rows : int
+        Rows scored for it.
+    headers : iterable of (bytes, bytes)
+        Beyond those of every answer.
+    kind : str
+        Content type.
+    """
+
+    content: bytes
+    rows: int = 0
+    headers: wire.Headers = ()
+    kind: str = JSON
 
 
 class Protocol:
@@ -35,26 +57,25 @@ class Protocol:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and count it where rows were asked."""
-        begun = time.perf_counter()
-        headers: wire.Headers = ()
-        rows = 0
+        begun, status = time.perf_counter(), 200
         try:
-            status, content, headers, rows = await self.reply(scope, receive)
+            reply = await self.reply(scope, receive)
         except Problem as problem:
-            status, content, headers = problem.status, self.refusal(problem), wire.allow(problem)
+            status, reply = problem.status, Reply(self.refusal(problem), headers=wire.allow(problem))
         except wire.Disconnected:
             return
         if scope["method"] == "POST":
-            self.predict.count(status, time.perf_counter() - begun, rows)
-        await wire.answer(send, status, content, self.predict.version.encode(), headers)
+            self.predict.count(status, time.perf_counter() - begun, reply.rows)
+        version = self.predict.version.encode()
+        await wire.answer(send, status, reply.content, version, reply.headers, reply.kind)
 
-    async def reply(self, scope: Scope, receive: Receive) -> tuple[int, bytes, wire.Headers, int]:
-        """Status, body, further headers and rows scored.
+    async def reply(self, scope: Scope, receive: Receive) -> Reply:
+        """The answer to a request that can be answered.
 
         Raises
         ------
         Problem
-            The request cannot be answered.
+            It cannot.
         """
         raise NotImplementedError
 

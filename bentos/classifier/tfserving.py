@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope
 from bentos.classifier import wire
 from bentos.classifier.predict import Answered
 from bentos.classifier.problems import Problem, require_method
-from bentos.classifier.protocol import Protocol, json_object, rows_of
+from bentos.classifier.protocol import Protocol, Reply, json_object, rows_of
 
 PREFIX = "/v1/models/"
 _PATH = re.compile(
@@ -28,8 +28,8 @@ SIGNATURE = "serving_default"
 class TensorFlowServing(Protocol):
     """Answers TensorFlow Serving's clients."""
 
-    async def reply(self, scope: Scope, receive: Receive) -> tuple[int, bytes, wire.Headers, int]:
-        """Status, body, further headers and rows scored."""
+    async def reply(self, scope: Scope, receive: Receive) -> Reply:
+        """The state of the model, or predictions."""
         found = _PATH.fullmatch(scope["path"])
         if not found:
             raise Problem(404, f"no such path; ask {PREFIX}{self.model}:predict, or {PREFIX}{self.model} for its state")
@@ -38,11 +38,11 @@ class TensorFlowServing(Protocol):
         if found["label"]:
             self._require_label(scope, found["label"])
         if not found["verb"]:
-            return 200, orjson.dumps(self._status()), (), 0
+            return Reply(orjson.dumps(self._status()))
         body = json_object(await wire.plain_body(scope, receive))
         rows, columnar = _rows(body)
         answered = await self.scored(scope, rows)
-        return 200, orjson.dumps(_answer(answered, columnar)), (), len(answered.rows)
+        return Reply(orjson.dumps(_answer(answered, columnar)), len(answered.rows))
 
     def _require_label(self, scope: Scope, label: str) -> None:
         """The edge has sent this to the version that the label stands for, and says so; nobody else knows."""

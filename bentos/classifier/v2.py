@@ -21,13 +21,14 @@ from bentos.classifier import wire
 from bentos.classifier.columns import columns_of
 from bentos.classifier.predict import Predict
 from bentos.classifier.problems import Problem, require_method
-from bentos.classifier.protocol import Protocol, json_object, rows_of
+from bentos.classifier.protocol import Protocol, Reply, json_object, rows_of
 from bentos.classifier.tensors import DATATYPES, Tensors, packed, texts, wants
 
 PREFIX = "/v2"
 PLATFORM = "xgboost"
 EXTENSIONS = ["binary_tensor_data"]
 HEADER_LENGTH = b"inference-header-content-length"
+BINARY = "application/octet-stream"
 OUTPUTS = {"probability": "FP32", "decision": "BOOL", "prediction_id": "BYTES"}
 _PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer)?")
 
@@ -39,8 +40,8 @@ class OpenInference(Protocol):
         super().__init__(predict)
         self._tensors: Tensors | None = None
 
-    async def reply(self, scope: Scope, receive: Receive) -> tuple[int, bytes, wire.Headers, int]:
-        """Status, body, further headers and rows scored."""
+    async def reply(self, scope: Scope, receive: Receive) -> Reply:
+        """Health, metadata, or predictions."""
         path = scope["path"].rstrip("/")
         found = _PATH.fullmatch(path)
         infers = bool(found and found["verb"] == "/infer")
@@ -49,7 +50,7 @@ class OpenInference(Protocol):
             self.require(unquote(found["model"]), found["version"])
         if infers:
             return await self._infer(scope, receive)
-        return 200, orjson.dumps(self._about(path, found)), (), 0
+        return Reply(orjson.dumps(self._about(path, found)))
 
     def _about(self, path: str, found: re.Match[str] | None) -> dict[str, Any]:
         if path == PREFIX:
@@ -71,7 +72,7 @@ class OpenInference(Protocol):
             "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in OUTPUTS.items()],
         }
 
-    async def _infer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, wire.Headers, int]:
+    async def _infer(self, scope: Scope, receive: Receive) -> Reply:
         head, binary = _split(wire.header(scope, HEADER_LENGTH), await wire.plain_body(scope, receive))
         request = json_object(head)
         outputs = _outputs(request)
@@ -97,8 +98,10 @@ class OpenInference(Protocol):
         if isinstance(request.get("id"), str):
             body["id"] = request["id"]
         answer = orjson.dumps(body)
-        headers = [(HEADER_LENGTH, str(len(answer)).encode())] if tail else []
-        return 200, b"".join([answer, *tail]), headers, len(answered.rows)
+        if not tail:
+            return Reply(answer, len(answered.rows))
+        headers = [(HEADER_LENGTH, str(len(answer)).encode())]
+        return Reply(b"".join([answer, *tail]), len(answered.rows), headers, BINARY)
 
 
 def _split(length: bytes | None, content: bytes) -> tuple[bytes, bytes]:
