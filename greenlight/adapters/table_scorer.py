@@ -47,19 +47,18 @@ def score(settings: Settings, bento: Path, table: Path, out: Path) -> dict[str, 
         `out` cannot be written.
     """
     with model_servers.checking_seal(settings, bento) as checking:
-        done = subprocess.run(
-            [sys.executable, "-m", "bentos.classifier.score_table", str(table.absolute()), str(out.absolute())],
-            cwd=bento / SOURCES,
-            env={**os.environ, **_environment(settings)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
         said = checking.communicate()[0].strip()
     if checking.returncode:
-        out.unlink(missing_ok=True)
         raise BentoError(said, where=str(bento), todo=f"greenlight verify {bento.name} explains")
+    done = subprocess.run(
+        [sys.executable, "-m", "bentos.classifier.score_table", str(table.absolute()), str(out.absolute())],
+        cwd=bento / SOURCES,
+        env={**os.environ, **_environment(settings)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
