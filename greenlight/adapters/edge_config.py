@@ -172,12 +172,12 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _to_version(version: str, match: dict[str, Any], timeout_s: int = REQUEST_TIMEOUT_S) -> dict[str, Any]:
+def _to_version(version: str, match: dict[str, Any], timeout_s: int | None = None) -> dict[str, Any]:
     return {
         "match": match,
         "route": {
             "cluster": cluster_name(version),
-            "timeout": f"{timeout_s}s",
+            "timeout": f"{timeout_s or REQUEST_TIMEOUT_S}s",
             # A prediction changes nothing, so it may be asked again: a process that dies costs no request.
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream,reset",
