@@ -10,13 +10,17 @@ import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from bentos.classifier import metrics, seal
+from bentos.classifier.bulk import Bulk
 from bentos.classifier.labels import labels
 from bentos.classifier.openapi import PAGE, document
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
 from bentos.classifier.problems import JSON
+from bentos.classifier.tfserving import TensorFlowServing
+from bentos.classifier.v2 import OpenInference
 
 # src/bentos/classifier/api.py -> src
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def create_app(root: Path = ROOT) -> Starlette:
     """The application; it loads the model under `root` when the server starts, not before.
 
-    Its endpoint for predictions is ``app.state.predict``.
+    Its endpoint for predictions is ``app.state.predict``; ``app.state.direct`` gives that of the other protocols for a
+    path, and None for the pages.
     """
     predict = Predict()
 
@@ -33,13 +38,21 @@ def create_app(root: Path = ROOT) -> Starlette:
     async def ready(_: Starlette) -> AsyncIterator[None]:
         seal.require_once(root)
         predict.load(root)
-        yield
-        predict.close()
+        try:
+            yield
+        finally:
+            await bulk.close()
+            predict.close()
 
-    routes = [
+    open_inference, tf_serving, bulk = OpenInference(predict), TensorFlowServing(predict), Bulk(predict, root)
+    routes: list[BaseRoute] = [
         Route("/predict", predict),
         # Every method, so that a wrong one is told what is right.
         Route("/labels", labels, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+        Route("/bulk", bulk),
+        Route("/v2", open_inference),
+        Route("/v2/{path:path}", open_inference),
+        Route("/v1/models/{path:path}", tf_serving),
         Route("/docs", docs),
         Route("/openapi.json", openapi),
         # Under `bentoml serve` BentoML answers this one, with the same series and its own.
@@ -48,6 +61,15 @@ def create_app(root: Path = ROOT) -> Starlette:
     ]
     app = Starlette(routes=routes, lifespan=ready)
     app.state.predict = predict
+
+    def direct(path: str) -> ASGIApp | None:
+        if path == "/bulk":
+            return bulk
+        if path.startswith("/v2/") or path == "/v2":
+            return open_inference
+        return tf_serving if path.startswith("/v1/models/") else None
+
+    app.state.direct = direct
     return app
 
 

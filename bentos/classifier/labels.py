@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bentos.classifier.predict import Disconnected, content_of
+from bentos.classifier.predict import content_of
 from bentos.classifier.problems import JSON, MAX_DETAILS, Problem, of_validation
+from bentos.classifier.wire import Disconnected
 from greenlight.core import label_book
 from greenlight.core.label_book import MAX_LABELS, PREDICTION_ID, Taken
 

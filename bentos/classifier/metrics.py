@@ -58,6 +58,7 @@ class Counters:
             "Category values that training had not seen",
             ["version", "feature"],
         )
+        cached = counter("greenlight_cache_rows_total", "Rows by what the response cache had", ["version", "found"])
         kept = counter("greenlight_prediction_log_rows_total", "Rows written to the prediction log", ["version"])
         lost = counter(
             "greenlight_prediction_log_dropped_rows_total",
@@ -81,6 +82,7 @@ class Counters:
         self._answers = lru_cache(maxsize=32)(lambda status: answers.labels(version, status))
         self._seconds: Any = seconds.labels(version)
         self._rows: Any = rows.labels(version)
+        self._hits, self._misses = cached.labels(version, "yes"), cached.labels(version, "no")
         self._batch: Any = batch.labels(version)
         self._score: Any = score.labels(version)
         self._unseen = lru_cache(maxsize=256)(lambda feature: unseen.labels(version, feature))
@@ -89,14 +91,22 @@ class Counters:
         self._lag: Any = lag.labels(version)
         self._labels = {name: labels.labels(version, name) for name in ("accepted", "known", "contradicting")}
 
-    def count(self, status: int, seconds: float, probability: Sequence[float] | None, scorer: Scorer) -> None:
-        """Add one answer, and whatever `scorer` has noted as unseen since the last one."""
+    def count(
+        self, status: int, seconds: float, rows: int, scorer: Scorer, probability: Sequence[float] | None = None
+    ) -> None:
+        """Add one answer of `rows` rows, and whatever `scorer` has noted as unseen since the last one."""
         self._answers(status).inc()
         self._seconds.observe(seconds)
+        if rows:
+            self._rows.inc(rows)
+            self._batch.observe(rows)
         if probability:
-            self._rows.inc(len(probability))
-            self._batch.observe(len(probability))
             self._score.observe_many(probability)
+        cache = scorer.cache
+        if cache is not None:
+            self._hits.inc(cache.hits)
+            self._misses.inc(cache.misses)
+            cache.hits = cache.misses = 0
         if scorer.unseen:
             noted, scorer.unseen = scorer.unseen, {}
             for feature, number in noted.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bentos.classifier import labels
+from bentos.classifier import labels, openapi_protocols
+from bentos.classifier.explain import MAX_ROWS as EXPLAINED
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -41,12 +42,22 @@ PREDICTION = {
         "probability": {"type": "number", "minimum": 0, "maximum": 1},
         "decision": {"type": "boolean", "description": "whether the probability reaches the model's threshold"},
         "model_version": {"type": "string", "description": "version that answered"},
+        "explanation": {"$ref": "#/components/schemas/Explanation"},
+    },
+}
+EXPLANATION = {
+    "type": "object",
+    "description": "SHAP values in log odds; the base and all contributions add up to the score's log odds",
+    "required": ["base", "contributions"],
+    "properties": {
+        "base": {"type": "number", "description": "log odds before anything is known of the row"},
+        "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
     },
 }
 DETAIL = {
     "type": "object",
     "properties": {
-        "row": {"type": "integer", "nullable": True, "description": "index in `rows`, from 0"},
+        "row": {"type": ["integer", "null"], "description": "index in `rows`, from 0; null where no row is at fault"},
         "field": {"type": "string"},
         "problem": {"type": "string"},
         "value": {"description": "what was sent, shortened"},
@@ -61,6 +72,7 @@ ERROR = {
         "more": {"type": "integer", "description": "wrong values beyond those listed"},
     },
 }
+TAGS = ("predictions", "labels", "tables", "Open Inference Protocol", "TensorFlow Serving", "operations")
 REF = "#/components/schemas/{model}"
 
 
@@ -71,7 +83,7 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     schemas = dict(schema.pop("$defs", {}))
     schemas |= {body.__name__: schema, "Prediction": PREDICTION, "ErrorDetail": DETAIL, "Error": ERROR}
     labels_path, more = labels.described()
-    schemas |= more
+    schemas |= {"Explanation": EXPLANATION, **openapi_protocols.SCHEMAS, **more}
     text = (
         f"Scores rows of `{scorer.dataset.name}` with version `{scorer.version}`, trained as of {manifest.as_of}. "
         f"At most {max_rows:,} rows and {max_bytes // 1024**2} MiB in a request."
@@ -79,8 +91,13 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{scorer.dataset.name} predictions", "version": scorer.version, "description": text},
-        "tags": [{"name": "predictions"}, {"name": "labels"}, {"name": "operations"}],
-        "paths": {"/predict": {"post": _predict(scorer, body)}, **labels_path, **_operations()},
+        "tags": [{"name": name} for name in TAGS],
+        "paths": {
+            "/predict": {"post": _predict(scorer, body)},
+            **openapi_protocols.paths(scorer.dataset.name, scorer.version, scorer.dataset.request),
+            **labels_path,
+            **_operations(),
+        },
         "components": {"schemas": schemas},
     }
 
@@ -98,6 +115,14 @@ def _predict(scorer: Scorer, body: type[BaseModel]) -> dict[str, Any]:
         "operationId": "predict",
         "summary": "Score one or many rows",
         "description": "Answers in the order of the rows. Categories that training had not seen count as missing.",
+        "parameters": [
+            {
+                "name": "explain",
+                "in": "query",
+                "schema": {"type": "boolean"},
+                "description": f"say why, for at most {EXPLAINED} rows; the header `x-explain: true` asks the same",
+            }
+        ],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"$ref": REF.format(model=body.__name__)}, "example": example}},

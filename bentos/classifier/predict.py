@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,47 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.types import Receive, Scope, Send
 
-from bentos.classifier import prediction_log
+from bentos.classifier import prediction_log, wire
+from bentos.classifier.cache import Cache, size_wanted
+from bentos.classifier.explain import Explainer, wanted
 from bentos.classifier.metrics import Counters, counters
 from bentos.classifier.prediction_log import PredictionLog
-from bentos.classifier.problems import JSON, Problem, of_validation
+from bentos.classifier.problems import JSON, Problem, of_validation, require_method
 from bentos.classifier.scorer import Scored, Scorer
-from greenlight.core.prediction_record import Answered
+from greenlight.core import prediction_record
 
 MAX_ROWS = 10_000
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = wire.MAX_BODY_BYTES
 
 
-class Disconnected(Exception):
-    """The client went away before its request was whole."""
+@dataclass
+class Asked:
+    """One request for predictions, in whatever protocol, as far as it has come.
+
+    Attributes
+    ----------
+    headers : sequence of (bytes, bytes)
+        As ASGI hands them over.
+    name : str
+        32 hexadecimal digits; the prediction of row i is called ``<name>-<i>``.
+    body : bytes
+        JSON, ``{"rows": [...]}``: the rows as they were sent; empty before they are known.
+    rows : list
+        The checked rows; empty before they are.
+    scored : Scored or None
+        In their order; None for a request that was not answered with predictions.
+    """
+
+    headers: Any
+    # One random name a request and an index a row: as unique as one name a row, and a fraction of the work.
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    body: bytes = b""
+    rows: list[BaseModel] = field(default_factory=list)
+    scored: Scored | None = None
+
+    def names(self) -> list[str]:
+        """The prediction ids."""
+        return [f"{self.name}-{i}" for i in range(len(self.rows))]
 
 
 class Predict:
@@ -41,6 +71,8 @@ class Predict:
         The model.
     body : type
         Type of a request's body.
+    version : str
+        Version that answers.
     log : PredictionLog or None
         Keeps what was answered, where that is wanted.
     counters : Counters
@@ -49,8 +81,10 @@ class Predict:
 
     scorer: Scorer
     body: type[BaseModel]
+    version: str
     log: PredictionLog | None = None
     counters: Counters
+    _explainer: Explainer
     _version: bytes
 
     def load(self, root: Path) -> None:
@@ -58,13 +92,16 @@ class Predict:
         scorer = Scorer.load(root)
         request = scorer.dataset.request
         self.scorer, self.body = scorer, body_type(request.Row)
-        self._version = scorer.version.encode()
+        self.version, self._version = scorer.version, scorer.version.encode()
+        self._explainer = Explainer(scorer)
         scorer.score([request.Row.model_validate(request.EXAMPLE)])
         scorer.unseen.clear()
+        size = size_wanted(os.environ)
+        scorer.cache = Cache(size) if size else None
         self.counters = counters(scorer.version)
         self.counters.build_info(root, scorer.model.manifest)
-        wanted = prediction_log.settings(scorer.dataset)
-        self.log = PredictionLog(wanted, scorer.version, self.counters) if wanted else None
+        kept = prediction_log.settings(scorer.dataset)
+        self.log = PredictionLog(kept, scorer.version, self.counters) if kept else None
 
     def close(self) -> None:
         """Write what is not yet kept."""
@@ -73,54 +110,47 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, count it and keep it."""
-        begun = time.perf_counter()
-        name = uuid.uuid4().hex
-        body, scored = b"", None
+        begun, asked = time.perf_counter(), Asked(scope["headers"])
+        more: wire.Headers = ()
         try:
-            if scope["method"] != "POST":
-                raise Problem(405, f"{scope['method']} is not possible here; predictions are asked with POST /predict")
-            body = await content_of(scope, receive)
-            scored = _valid(await self.scorer.submit(self._rows(body)))
-            status, content = 200, _answer(name, scored, self.scorer.version)
+            require_method(scope["method"], "POST", "predictions are asked with POST /predict")
+            scored = await self.score(asked, await content_of(scope, receive))
+            why = await self._explainer.explain(asked.rows) if wanted(scope) else None
+            status, content = 200, _answer(asked, scored, self.version, why)
         except Problem as problem:
-            status, content = problem.status, problem.body()
-        except Disconnected:
+            status, content, more = problem.status, problem.body(), wire.allow(problem)
+        except wire.Disconnected:
             return
-        except Exception:
-            # A fault of the model or of ours: the edge asks another version when it sees the status.
-            logging.getLogger(__name__).exception("request %s could not be answered", name)
-            status, content = 500, Problem(500, f"the model could not score this request ({name})").body()
-        headers = [
-            (b"content-type", JSON.encode()),
-            (b"content-length", str(len(content)).encode()),
-            (b"x-model-version", self._version),
-        ]
-        if status == 405:
-            headers.append((b"allow", b"POST"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-        self.note(scope["headers"], name, body, scored, status, time.perf_counter() - begun)
+        except Exception:  # noqa: BLE001 - the client gets an answer; the edge asks another version when it sees the status
+            status, content = 500, fault(asked).body()
+        await wire.answer(send, status, content, self._version, more)
+        self.note(asked, status, time.perf_counter() - begun)
 
-    def note(self, headers: Any, name: str, body: bytes, scored: Scored | None, status: int, seconds: float) -> None:
-        """Count one answer, and keep it unless the client's request was at fault.
+    async def score(self, asked: Asked, content: bytes) -> Scored:
+        """Check and score the rows in a body ``{"rows": [...]}``, whatever protocol they came by.
 
-        Parameters
-        ----------
-        headers : sequence of (bytes, bytes)
-            The request's, as ASGI hands them over.
-        name : str
-            What the prediction ids begin with: 32 hexadecimal digits.
-        body : bytes
-            JSON, ``{"rows": [...]}``: the rows as they were sent.
-        scored : Scored or None
-            None for a request that failed.
+        Raises
+        ------
+        Problem
+            400, 422: the body is not JSON, or a value is wrong. 502: the model gave no probability.
         """
+        asked.body = content
+        asked.rows = self._rows(content)
+        asked.scored = _valid(await self.scorer.submit(asked.rows))
+        return asked.scored
+
+    def note(self, asked: Asked, status: int, seconds: float) -> None:
+        """Count one answer, and keep it unless the client's request was at fault."""
+        scored = asked.scored if status == 200 else None
         probability = scored.probability if scored else None
-        self.counters.count(status, seconds, probability, self.scorer)
+        self.counters.count(status, seconds, len(probability or ()), self.scorer, probability)
         if self.log and (status == 200 or status >= 500):
             decision = scored.decision if scored else None
             at = time.time_ns() // 1000
-            self.log.add(Answered(at, name, headers, body, probability, decision, seconds * 1000, status))
+            kept = prediction_record.Answered(
+                at, asked.name, asked.headers, asked.body, probability, decision, seconds * 1000, status
+            )
+            self.log.add(kept)
 
     def _rows(self, content: bytes) -> list[BaseModel]:
         """The checked rows. Strict: a number in quotes, a 1 for a true, a 2.5 for a whole number are refused."""
@@ -157,13 +187,20 @@ def _valid(scored: Scored) -> Scored:
     raise Problem(502, f"the model gave no probability for {len(wrong)} of {len(found)} rows, first row {wrong[0]}")
 
 
-def _answer(name: str, scored: Scored, version: str) -> bytes:
-    # One random name a request and an index a row: as unique as one name a row, and a fraction of the work.
+def fault(asked: Asked) -> Problem:
+    """The answer to a request that met a fault of the model or of ours; call it while that is being handled."""
+    logging.getLogger(__name__).exception("request %s could not be answered", asked.name)
+    return Problem(500, f"the model could not score this request ({asked.name})")
+
+
+def _answer(asked: Asked, scored: Scored, version: str, why: list[dict[str, Any]] | None) -> bytes:
     rows = zip(scored.probability, scored.decision, strict=True)
-    predictions = [
-        {"prediction_id": f"{name}-{i}", "probability": p, "decision": d, "model_version": version}
+    predictions: list[dict[str, Any]] = [
+        {"prediction_id": f"{asked.name}-{i}", "probability": p, "decision": d, "model_version": version}
         for i, (p, d) in enumerate(rows)
     ]
+    for prediction, explanation in zip(predictions, why or (), strict=False):
+        prediction["explanation"] = explanation
     return orjson.dumps({"predictions": predictions})
 
 
@@ -182,15 +219,4 @@ async def content_of(scope: Scope, receive: Receive) -> bytes:
             kind = value.decode("latin-1")
             if kind.partition(";")[0].strip().lower() != JSON:
                 raise Problem(415, f"Content-Type is {kind[:80]!r}, wanted {JSON}")
-    message: Any = await receive()
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    while message.get("more_body") and size <= MAX_BODY_BYTES:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    if size > MAX_BODY_BYTES:
-        raise Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send fewer rows at once")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return await wire.body(receive)

@@ -21,24 +21,33 @@ class Problem(Exception):
     Attributes
     ----------
     status : int
-        400 not JSON, 405 wrong method, 413 too large, 415 not declared as JSON, 422 wrong values; 500 an error of ours,
-        502 the model gave no probability, 503 not possible now.
+        400 not JSON, 404 no such model or path, 405 wrong method, 413 too large, 415 not declared as what is wanted,
+        422 wrong values; 500 an error of ours, 502 the model gave no probability, 503 busy, or not possible now.
     error : str
         One sentence.
     details : tuple[dict, ...]
         At most `MAX_DETAILS` of ``{"row", "field", "problem", "value"}``.
     more : int
         Wrong values beyond those in `details`.
+    allow : str
+        Of a 405, the method that is possible.
     """
 
     status: int
     error: str
     details: tuple[dict[str, Any], ...] = ()
     more: int = 0
+    allow: str = ""
 
     def body(self) -> bytes:
         """The JSON answer."""
         return orjson.dumps({"error": self.error, "details": list(self.details), "more": self.more})
+
+
+def require_method(method: str, wanted: str, hint: str = "") -> None:
+    """Refuse every other method with a 405 that says which one is possible."""
+    if method != wanted:
+        raise Problem(405, f"{method[:20]} is not possible here; {hint or f'{wanted} is'}", allow=wanted)
 
 
 def of_validation(exc: ValidationError, rows: str = "rows", one: str = "row") -> Problem:

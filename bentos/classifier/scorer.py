@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bentos.classifier.cache import Cache, key_of
 from greenlight import datasets
 from greenlight.core.model import Model
 
@@ -50,17 +51,25 @@ class Scorer:
         Version of the bento, ``unbuilt`` outside of one.
     unseen : dict[str, int]
         How many values of each category were not known in training, since the start.
+    cache : Cache or None
+        Keeps scores of rows that were asked before; None for none.
     """
 
     model: Model
     dataset: datasets.Dataset
     version: str
     unseen: dict[str, int] = field(default_factory=dict)
+    cache: Cache | None = None
     _waiting: list[tuple[Sequence[Any], asyncio.Future[Scored]]] = field(default_factory=list)
 
     @classmethod
-    def load(cls, root: Path) -> Scorer:
+    def load(cls, root: Path, threads: int = 1) -> Scorer:
         """Read the model under `root`, the folder that holds ``data/model``.
+
+        Parameters
+        ----------
+        threads : int
+            Threads that score; servers take one each, since processes are what uses the cores. 0 means all cores.
 
         Raises
         ------
@@ -69,8 +78,7 @@ class Scorer:
         """
         folder = root / MODEL_FOLDER
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-        # One thread: processes are what uses the cores.
-        model = Model.from_files(files, threads=1)
+        model = Model.from_files(files, threads=threads)
         return cls(model, datasets.load(model.manifest.dataset), packed_version(root))
 
     def score(self, rows: Sequence[Any]) -> Scored:
@@ -82,6 +90,22 @@ class Scorer:
 
     async def submit(self, rows: Sequence[Any]) -> Scored:
         """Score checked rows together with whatever else arrives in this turn of the event loop."""
+        return await (self._batched(rows) if self.cache is None else self._cached(self.cache, rows))
+
+    async def _cached(self, cache: Cache, rows: Sequence[Any]) -> Scored:
+        """Only what was not asked before is scored."""
+        keys = [key_of(row) for row in rows]
+        found = [cache.get(key) for key in keys]
+        new = [i for i, kept in enumerate(found) if kept is None]
+        if new:
+            scored = await self._batched([rows[i] for i in new])
+            for i, probability, decision in zip(new, scored.probability, scored.decision, strict=True):
+                found[i] = (probability, decision)
+                cache.put(keys[i], (probability, decision))
+        whole = [kept for kept in found if kept is not None]
+        return Scored([probability for probability, _ in whole], [decision for _, decision in whole])
+
+    async def _batched(self, rows: Sequence[Any]) -> Scored:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Scored] = loop.create_future()
         if not self._waiting:

@@ -96,13 +96,15 @@ def front(whole: ASGIApp) -> ASGIApp:
     """
     from bentos.classifier.service import app
 
-    predict = app.state.predict
+    predict, direct = app.state.predict, app.state.direct
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/predict":
+        if scope["type"] != "http":
+            await whole(scope, receive, send)
+        elif scope["path"] == "/predict":
             await predict(scope, receive, send)
         else:
-            await whole(scope, receive, send)
+            await (direct(scope["path"]) or whole)(scope, receive, send)
 
     return serve
 

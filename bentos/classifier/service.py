@@ -15,7 +15,7 @@ from bentos.classifier.api import create_app
 app = create_app()
 
 
-@bentoml.service(name="classifier", traffic={"timeout": 30})
+@bentoml.service(name="classifier", traffic={"timeout": 130})
 @bentoml.asgi_app(app, path="/")
 class Classifier:
     """Scores rows with the model that is packed in this bento. Ask `POST /predict`; `/docs` describes it."""

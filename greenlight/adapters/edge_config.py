@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlight.adapters.edge_guard import CLIENT_HEADER, Guard, watched
+from greenlight.adapters.edge_guard import CLIENT_HEADER, Guard, unbuffered, watched
 
 ROUTES = "greenlight"
 STAT_PREFIX = "edge"
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
-PATHS = ("/", "/predict", "/labels", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
-PREFIXES = ("/static_content/",)
+PATHS = ("/", "/predict", "/labels", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics", "/v2")
+PREFIXES = ("/static_content/", "/v2/", "/v1/models/")
 # What changes something: asked once, never mirrored, never asked again on its own.
 CHANGES = frozenset({"/labels"})
 REQUEST_TIMEOUT_S = 30
+# Tables take longer: somewhat more than the servers' own limit (bulk.py), so that theirs is what a client hears.
+BULK_PATH, BULK_TIMEOUT_S = "/bulk", 130
 # Must be below the servers' own (server.py: 75 s), or a request can meet a connection that is being closed.
 UPSTREAM_IDLE_S = 50
 
@@ -92,6 +94,10 @@ def routes(live: str, generation: str) -> dict[str, Any]:
     if live:
         table = [_to_version(live, {"path": path}) for path in PATHS]
         table += [_to_version(live, {"prefix": prefix}) for prefix in PREFIXES]
+        # A table passes in pieces, and the model server limits it: held whole, a few of them would fill the memory.
+        table.append(
+            {**_to_version(live, {"path": BULK_PATH}, BULK_TIMEOUT_S), "typed_per_filter_config": unbuffered()}
+        )
         table.append(_says(404, NO_SUCH_PATH))
     else:
         table = [_says(503, NOT_LIVE)]
@@ -174,8 +180,8 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _to_version(version: str, match: dict[str, Any]) -> dict[str, Any]:
-    route: dict[str, Any] = {"cluster": cluster_name(version), "timeout": f"{REQUEST_TIMEOUT_S}s"}
+def _to_version(version: str, match: dict[str, Any], timeout_s: int = REQUEST_TIMEOUT_S) -> dict[str, Any]:
+    route: dict[str, Any] = {"cluster": cluster_name(version), "timeout": f"{timeout_s}s"}
     if match.get("path") in CHANGES:
         return {"match": match, "route": route}
     return {

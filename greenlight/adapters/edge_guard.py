@@ -178,6 +178,11 @@ class Guard:
         return {"name": "size", "typed_config": {"@type": kind, "max_request_bytes": self.settings.max_body_bytes}}
 
 
+def unbuffered() -> dict[str, Any]:
+    """What a route says whose bodies may be larger than the limit of all others, and pass as they arrive."""
+    return {"size": {"@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True}}
+
+
 def keys_document(credentials: list[tuple[str, str]], generation: str) -> dict[str, Any]:
     """The file of keys.
 

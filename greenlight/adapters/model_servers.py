@@ -75,6 +75,11 @@ def keeping(settings: Settings) -> dict[str, str]:
     return variables
 
 
+def response_cache(settings: Settings) -> dict[str, str]:
+    """The variable that tells a server how many rows' scores to keep; it reads the setting's own name."""
+    return {"GREENLIGHT_RESPONSE_CACHE_ROWS": str(settings.response_cache_rows)}
+
+
 @contextmanager
 def checking_seal(settings: Settings, bento: Path) -> Iterator[subprocess.Popen[str]]:
     """The bento's own check of its signature, begun: one line on stdout, exit status 0 if the signature holds."""
@@ -138,7 +143,7 @@ class ModelServers:
                 name,
                 command(socket),
                 bento / SOURCES,
-                environment(self._settings.home, metrics) | keeping(self._settings),
+                environment(self._settings.home, metrics) | keeping(self._settings) | response_cache(self._settings),
                 grace_s=drain_s + 10,
             )
             self._supervisor.ensure(watcher)

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from greenlight.cli import compare, complete, fsck, predictions, proof, provenance, recover, traffic, validate
+from greenlight.cli import (
+    compare,
+    complete,
+    fsck,
+    predictions,
+    proof,
+    provenance,
+    recover,
+    score_table,
+    traffic,
+    validate,
+)
 from greenlight.cli.here import here
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
@@ -207,6 +218,7 @@ app.command(rich_help_panel="Look")(compare.diff)
 app.command(rich_help_panel="Look")(validate.validate)
 app.command(rich_help_panel="Look")(provenance.verify)
 app.command(rich_help_panel="Serve")(provenance.sign)
+app.command(rich_help_panel="Serve")(score_table.score)
 
 
 @app.command(rich_help_panel="Serve")

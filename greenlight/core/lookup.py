@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+
+_UNSEEN = -1.0  # no category's code
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,8 @@ class Lookup:
 
     def positions(self, keys: Iterable[str | None]) -> npt.NDArray[np.intp]:
         """Where each key stands, ``len(self.keys)`` for an unknown one; feed it to `take`."""
-        index, unknown = self._index, len(self.keys)
-        return np.array([index.get(key, unknown) for key in keys], dtype=np.intp)  # type: ignore[arg-type]
+        found = map(self._index.get, keys, repeat(len(self.keys)))  # type: ignore[arg-type]
+        return np.fromiter(found, dtype=np.intp)
 
     def take(self, column: str, positions: npt.NDArray[np.intp]) -> Float32:
         """The (n,) float32 values of `column` at `positions`; NaN for an unknown key."""
@@ -74,11 +77,14 @@ class Vocabulary:
     """
 
     categories: Mapping[str, tuple[str, ...]]
-    _codes: dict[str, dict[str, float]] = field(init=False, repr=False)
+    _codes: dict[str, dict[str | None, float]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Build the code tables."""
-        codes = {name: {c: float(i) for i, c in enumerate(known)} for name, known in self.categories.items()}
+        codes: dict[str, dict[str | None, float]] = {
+            name: {**{c: float(i) for i, c in enumerate(known)}, None: math.nan}
+            for name, known in self.categories.items()
+        }
         object.__setattr__(self, "_codes", codes)
 
     @classmethod
@@ -94,13 +100,11 @@ class Vocabulary:
         (n,) float32, int
             The codes, and how many values were there but not known.
         """
-        table = self._codes[name]
-        found = [math.nan if v is None else table.get(v, -1.0) for v in values]
+        found = list(map(self._codes[name].get, values, repeat(_UNSEEN)))
         codes = np.array(found, dtype=np.float32)
-        unknown = codes == -1.0
-        count = int(np.count_nonzero(unknown))
+        count = found.count(_UNSEEN)
         if count:
-            codes[unknown] = np.nan
+            codes[codes == _UNSEEN] = np.nan
         return codes, count
 
     def to_json(self) -> dict[str, list[str]]:

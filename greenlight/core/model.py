@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from greenlight.core.booster import Predict, contributions, predictor, xgboost
 from greenlight.core.golden import Golden as Golden
 from greenlight.core.lookup import Float32, Lookup, Vocabulary
 from greenlight.errors import GreenlightError
@@ -147,6 +148,7 @@ class Model:
     golden: tuple[Golden, ...]
     booster_bytes: bytes
     _booster: Any = field(repr=False)
+    _predict: Predict = field(repr=False)
 
     @classmethod
     def build(
@@ -172,7 +174,8 @@ class Model:
         GreenlightError
             The booster is not readable, or its features are not the manifest's.
         """
-        return cls(manifest, lookups, tuple(golden), booster, _load(booster, manifest, threads))
+        loaded = _load(booster, manifest, threads)
+        return cls(manifest, lookups, tuple(golden), booster, loaded, predictor(loaded, len(manifest.features)))
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], *, threads: int = 0) -> Model:
@@ -218,13 +221,15 @@ class Model:
 
     def score_matrix(self, matrix: Float32, unseen: Mapping[str, int] | None = None) -> Scores:
         """Answers for rows that are features already: `matrix` is (n, k) float32."""
-        if matrix.shape[0] == 0:
-            probability = np.empty(0, dtype=np.float32)
-        else:
-            probability = self._booster.inplace_predict(matrix, validate_features=False)
+        probability = self._predict(matrix) if len(matrix) else np.empty(0, dtype=np.float32)
         # Compared as float32 on both sides, so that one row and many rows decide the same.
         decision = probability >= np.float32(self.manifest.threshold)
         return Scores(probability, decision, {k: n for k, n in (unseen or {}).items() if n})
+
+    def explain(self, columns: Columns, row_features: RowFeatures) -> Float32:
+        """SHAP contributions of rows, in log odds: (n, features + 1) float32, the base value last; see `score`."""
+        matrix, _ = row_features(columns, self.lookups, self.manifest.vocabulary)
+        return contributions(self._booster, matrix)
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -268,8 +273,6 @@ def to_bytes(value: Any, indent: int | None = None) -> bytes:
 
 
 def _load(content: bytes, manifest: Manifest, threads: int) -> Any:
-    from greenlight.core.booster import xgboost
-
     xgb = xgboost()
     booster = xgb.Booster()
     try:

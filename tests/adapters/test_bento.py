@@ -76,7 +76,7 @@ def test_holds_the_scoring_half_and_the_model_only(home: Path) -> None:
     }
     assert {("bentos", "classifier"), ("data", "model"), ("greenlight", "core")} <= packages
     inside = {parts[1] for parts in packages if parts[0] == "greenlight"}
-    assert inside == {"__init__.py", "errors.py", "config.py", "core", "datasets"}
+    assert inside == {"__init__.py", "errors.py", "config.py", "limits.py", "sections.py", "core", "datasets"}
     assert {parts[0] for parts in packages} == {"bentos", "data", "greenlight", "bentofile.yaml"}
     assert not list(source.rglob("*.pkl"))
 
@@ -130,7 +130,7 @@ def test_the_packed_code_answers_not_the_checkout(home: Path, tmp_path: Path) ->
     folder = shutil.copytree(bento.path_of("flight_delay", "v1", home), tmp_path / "changed")
     for name, old, new in (
         ("src/greenlight/core/model.py", "probability >= np", "probability < np"),
-        ("src/bentos/classifier/predict.py", '"x-model-version"', '"x-changed"'),
+        ("src/bentos/classifier/wire.py", '"x-model-version"', '"x-changed"'),
     ):
         text = (folder / name).read_text()
         assert old in text

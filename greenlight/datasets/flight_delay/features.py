@@ -79,7 +79,8 @@ def row_features(
     for name, parts in RATES.items():
         table = lookups[name]
         lateness = table.take("lateness", table.positions(keys(columns, parts)))
-        next(put)[:] = np.nan_to_num(lateness, nan=0.0)  # no history: as late as all flights together
+        lateness[np.isnan(lateness)] = 0.0
+        next(put)[:] = lateness  # no history: as late as all flights together
     return matrix, unseen
 
 
@@ -92,4 +93,6 @@ def keys(columns: Columns, parts: tuple[str, ...]) -> list[str | None]:
 def _texts(values: npt.NDArray[Any]) -> list[str | None]:
     if values.dtype == object:
         return values.tolist()  # type: ignore[no-any-return]
-    return [f"{v:.0f}" if v == v else None for v in values.tolist()]
+    numbers = values.tolist()
+    texts = {v: f"{v:.0f}" for v in set(numbers) if v == v}  # each different number is written once
+    return [texts.get(v) for v in numbers]

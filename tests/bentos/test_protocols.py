@@ -1,0 +1,466 @@
+"""Clients of other protocols, and tables, against the server process of a built bento, through a real edge."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+import schemathesis
+import serving_kit as kit
+import tritonclient.http as triton
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tritonclient.utils import InferenceServerException
+
+from bentos.classifier.arrow_stream import END, encoded
+from bentos.classifier.bulk import MAX_ROWS
+from greenlight.adapters import model_servers
+from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.sockets import runtime_dir
+from greenlight.config import Settings
+from greenlight.core.model import Golden, Model
+
+REQUEST = kit.DATASET.request
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+MODEL = kit.DATASET.name
+
+
+@dataclass
+class Server:
+    """One process of the version v3 behind an edge on TCP."""
+
+    port: int
+    process: psutil.Process
+    http: httpx.Client
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def predict(self, rows: list[dict[str, Any]], query: str = "") -> list[dict[str, Any]]:
+        answer = self.http.post(f"/predict{query}", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["predictions"]
+
+    def bulk(self, frame: pl.DataFrame, kind: str = ARROW, accept: str = "*/*") -> httpx.Response:
+        return self.http.post("/bulk", content=packed(frame, kind), headers={"content-type": kind, "accept": accept})
+
+    def worker(self) -> psutil.Process:
+        (found,) = [p for p in self.process.children() if "bentos.classifier.bulk_worker" in p.cmdline()]
+        return found
+
+
+@pytest.fixture(scope="module")
+def golden() -> list[Golden]:
+    return list(Model.from_files(kit.small_model(3)).golden)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder, home = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("home")
+    bento = kit.build(folder, home, "v3", 3)
+    made = Settings(root=home, home=home, edge_port=kit.free_port())
+    socket, edge = runtime_dir(home) / "model-v3-1.sock", Edge(made)
+    environment = {**os.environ, **model_servers.environment(home, home / "metrics")}
+    (home / "metrics").mkdir()
+    edge.prepare("v3", {"v3": [socket]})
+    with (home / "server.log").open("wb") as log:
+        model = subprocess.Popen(
+            model_servers.command(socket, with_parent=True), cwd=bento / "src", env=environment, stderr=log
+        )
+        envoy = subprocess.Popen(edge.command(), stderr=subprocess.DEVNULL)
+    try:
+        assert model_servers.wait_ready(socket, 60, lambda: model.poll() is None), (home / "server.log").read_text()
+        assert wait_until(edge.is_up, 20, 0.05)
+        edge.wait_healthy("v3", 1)
+        with httpx.Client(base_url=f"http://127.0.0.1:{made.edge_port}", timeout=60) as client:
+            yield Server(made.edge_port, psutil.Process(model.pid), client)
+        log_text = (home / "server.log").read_text()
+        assert "Traceback" not in log_text, log_text
+    finally:
+        for process in (model, envoy):
+            process.kill()
+            process.wait()
+
+
+def packed(frame: pl.DataFrame, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ipc_stream(buffer) if kind == ARROW else frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def unpacked(answer: httpx.Response) -> pl.DataFrame:
+    assert answer.status_code == 200, answer.text
+    read = pl.read_ipc_stream if answer.headers["content-type"] == ARROW else pl.read_parquet
+    return read(io.BytesIO(answer.content))
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    checked = [REQUEST.Row.model_validate(row).model_dump() for row in rows]
+    return pl.DataFrame(checked, infer_schema_length=None)
+
+
+def tensors(client: Any, rows: list[dict[str, Any]], binary: bool = True) -> list[Any]:
+    """One tensor a column, of the datatype that the server declares; a column of nulls only is left out."""
+    found = []
+    for declared in client.get_model_metadata(MODEL)["inputs"]:
+        name, kind = declared["name"], declared["datatype"]
+        values = [row[name] for row in rows]
+        if all(value is None for value in values):
+            continue
+        types = {"BYTES": np.object_, "INT64": np.int64, "FP64": np.float64}
+        nothing = "" if kind == "BYTES" else np.nan
+        array = np.array([nothing if value is None else value for value in values], dtype=types[kind])
+        tensor = triton.InferInput(name, [len(rows)], kind)
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        found.append(tensor)
+    return found
+
+
+def test_tritons_client_gets_the_golden_scores_to_the_bit(server: Server, golden: list[Golden]) -> None:
+    client = triton.InferenceServerClient(server.address)
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready(MODEL)
+    assert client.is_model_ready(MODEL, "v3")
+    assert not client.is_model_ready("other")
+    assert not client.is_model_ready(MODEL, "v4")
+    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    assert client.get_model_metadata(MODEL, "v3")["versions"] == ["v3"]
+
+    answer = client.infer(MODEL, tensors(client, [g.request for g in golden]), request_id="r-1", model_version="v3")
+
+    expected = np.array([g.probability for g in golden], dtype=np.float32)
+    assert answer.as_numpy("probability").tobytes() == expected.tobytes()
+    assert answer.as_numpy("decision").tolist() == [g.decision for g in golden]
+    assert len(set(answer.as_numpy("prediction_id").tolist())) == len(golden)
+    assert answer.get_response()["id"] == "r-1"
+    assert answer.get_response()["model_version"] == "v3"
+
+
+def test_tritons_client_may_send_json_pack_it_and_choose_outputs(server: Server) -> None:
+    client = triton.InferenceServerClient(server.address)
+    rows = [{**row, "visib": 10.0} for row in kit.requests(5)]  # JSON tensors have no NaN
+    wanted = [p["probability"] for p in server.predict(rows)]
+    for how in (None, "gzip", "deflate"):
+        outputs = [triton.InferRequestedOutput("probability", binary_data=False)]
+        answer = client.infer(
+            MODEL, tensors(client, rows, binary=False), outputs=outputs, request_compression_algorithm=how
+        )
+        assert [output["name"] for output in answer.get_response()["outputs"]] == ["probability"]
+        assert answer.get_output("probability")["data"] == wanted
+
+
+def test_tritons_client_hears_what_is_wrong(server: Server) -> None:
+    client = triton.InferenceServerClient(server.address)
+    with pytest.raises(InferenceServerException, match=r"row 1, field carrier.*match") as refused:
+        client.infer(MODEL, tensors(client, [kit.requests(1)[0], {**kit.requests(1)[0], "carrier": "?"}]))
+    assert refused.value.status() == "422"
+    with pytest.raises(InferenceServerException, match="no model 'other'"):
+        client.infer("other", tensors(client, kit.requests(1)))
+    with pytest.raises(InferenceServerException, match=r"no version 'v9'.*holds v3"):
+        client.infer(MODEL, tensors(client, kit.requests(1)), model_version="v9")
+    odd = triton.InferInput("colour", [1], "BYTES")
+    odd.set_data_from_numpy(np.array(["red"], dtype=np.object_))
+    with pytest.raises(InferenceServerException, match="'colour' is not a known input"):
+        client.infer(MODEL, [odd])
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "length", "status", "words"),
+    [
+        ({"inputs": [{"name": "distance", "shape": [1], "datatype": "FP64"}]}, b"", None, 422, "no data"),
+        ({"inputs": []}, b"", None, 422, "inputs"),
+        ({"inputs": [{"name": "distance", "shape": [2, 3], "datatype": "FP64"}]}, b"", None, 422, "shape"),
+        ({"inputs": [{"name": "distance", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}, b"", None, 422, "FP64"),
+        (
+            {"inputs": [{"name": "distance", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}}]},
+            b"1234",
+            None,
+            400,
+            "missing",
+        ),
+        (
+            {"inputs": [{"name": "carrier", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}]},
+            b"\xff\0\0\0UA",
+            None,
+            400,
+            "breaks off",
+        ),
+        (
+            {"inputs": [{"name": "distance", "shape": [1], "datatype": "FP64", "data": [1]}]},
+            b"zz",
+            None,
+            400,
+            "no tensor",
+        ),
+        ({}, b"", 99999, 400, "Inference-Header-Content-Length"),
+        (
+            {
+                "inputs": [
+                    {"name": "distance", "shape": [1], "datatype": "FP64", "parameters": {"shared_memory_region": "a"}}
+                ]
+            },
+            b"",
+            None,
+            422,
+            "shared memory",
+        ),
+    ],
+)
+def test_wrong_tensors_are_refused_with_a_sentence(
+    server: Server, head: dict[str, Any], tail: bytes, length: int | None, status: int, words: str
+) -> None:
+    content = json.dumps(head).encode()
+    headers = {"inference-header-content-length": str(length or len(content))}
+    answer = server.http.post(f"/v2/models/{MODEL}/infer", content=content + tail, headers=headers)
+    assert (answer.status_code, set(answer.json())) == (status, {"error"})
+    assert words in answer.json()["error"]
+
+
+def test_tensorflow_servings_paths_answer_by_row_and_by_column(server: Server) -> None:
+    rows = kit.requests(4)
+    wanted = [p["probability"] for p in server.predict(rows)]
+    by_row = server.http.post(f"/v1/models/{MODEL}:predict", json={"instances": rows})
+    assert [p["probability"] for p in by_row.json()["predictions"]] == wanted
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for version in ("3", "v3"):
+        body = {"inputs": columns, "signature_name": "serving_default"}
+        by_column = server.http.post(f"/v1/models/{MODEL}/versions/{version}:predict", json=body)
+        assert by_column.json()["outputs"]["probability"] == wanted
+        assert by_column.headers["x-model-version"] == "v3"
+    state = server.http.get(f"/v1/models/{MODEL}").json()["model_version_status"]
+    assert [(s["version"], s["state"], s["status"]["error_code"]) for s in state] == [("3", "AVAILABLE", "OK")]
+
+
+def test_tensorflow_servings_errors_are_one_sentence(server: Server) -> None:
+    def asked(path: str, body: Any, **headers: str) -> tuple[int, str]:
+        answer = server.http.post(f"/v1/models/{path}:predict", json=body, headers=headers)
+        assert answer.status_code == 200 or set(answer.json()) == {"error"}
+        return answer.status_code, answer.text
+
+    row = kit.requests(1)[0]
+    good = {"instances": [row]}
+    assert asked("other", good)[0] == 404
+    assert asked(f"{MODEL}/versions/4", good)[0] == 404
+    status, text = asked(f"{MODEL}/labels/stable", good)
+    assert (status, "x-model-pin: stable" in text) == (404, True)
+    assert asked(f"{MODEL}/labels/stable", good, **{"x-model-pin": "stable"})[0] == 200
+    assert "row 0, field distance" in asked(MODEL, {"instances": [{**row, "distance": "x"}]})[1]
+    assert asked(MODEL, {"instances": [row], "inputs": {}})[0] == 422
+    assert asked(MODEL, {"inputs": {"distance": [1, 2], "carrier": ["UA"]}})[0] == 422
+    assert asked(MODEL, {"instances": 5})[0] == 422
+    assert asked(MODEL, [])[0] == 422
+    assert asked(MODEL, {**good, "signature_name": "other"})[0] == 404
+    assert server.http.get(f"/v1/models/{MODEL}/versions/4").status_code == 404
+    wrong = server.http.get(f"/v1/models/{MODEL}:predict")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("kind", [ARROW, PARQUET])
+def test_a_table_gets_the_golden_scores_to_the_bit(server: Server, golden: list[Golden], kind: str) -> None:
+    rows = [g.request for g in golden]
+    answer = server.bulk(table(rows), kind)
+    found = unpacked(answer)
+    assert answer.headers["content-type"] == kind
+    assert found["probability"].to_numpy().tobytes() == np.array([g.probability for g in golden], np.float32).tobytes()
+    assert found["decision"].to_list() == [g.decision for g in golden]
+    assert set(found["model_version"]) == {"v3"}
+    assert [name.rpartition("-")[2] for name in found["prediction_id"]] == [str(i) for i in range(len(rows))]
+    other = PARQUET if kind == ARROW else ARROW
+    assert unpacked(server.bulk(table(rows), kind, accept=other))["probability"].equals(found["probability"])
+
+
+def test_columns_may_be_dictionaries_text_times_or_missing(server: Server) -> None:
+    rows = kit.requests(300)
+    wanted = unpacked(server.bulk(table(rows)))["probability"]
+    frame = table(rows).drop("wind_gust").cast({"carrier": pl.Categorical, "distance": pl.Int32, "temp": pl.Float64})
+    frame = frame.with_columns(pl.Series("scheduled_departure", [row["scheduled_departure"] for row in rows]))
+    for kind in (ARROW, PARQUET):
+        assert unpacked(server.bulk(frame, kind))["probability"].equals(wanted)
+    small = [encoded(frame[start : start + 7], begin=not start) for start in range(0, 300, 7)]
+    many = server.http.post("/bulk", content=b"".join(small) + END, headers={"content-type": ARROW})
+    assert unpacked(many)["probability"].equals(wanted)
+    assert unpacked(server.bulk(table(rows).head(0))).height == 0
+
+
+@pytest.mark.parametrize("kind", [ARROW, PARQUET])
+def test_wrong_tables_are_refused_with_column_and_row(server: Server, kind: str) -> None:
+    frame = table(kit.requests(70_000 // 10)).lazy().collect()
+    frame = pl.concat([frame] * 10)
+    far = frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 66_000).then(-1.0).otherwise(pl.col("distance")).alias("distance")
+    )
+    answer = server.bulk(far, kind).json()
+    assert answer["details"] == [
+        {"row": 66_000, "field": "distance", "problem": "should be greater than 0", "value": -1.0}
+    ]
+    assert "row 66000, field distance" in answer["error"]
+    columns = server.bulk(frame.head(3).drop("carrier").with_columns(dep_delay=pl.lit(1)), kind).json()
+    assert {(d["field"], d["problem"]) for d in columns["details"]} == {
+        ("carrier", "is required"),
+        ("dep_delay", "is not a known column"),
+    }
+    typed = server.bulk(frame.head(3).with_columns(pl.col("distance").cast(pl.String)), kind)
+    assert (typed.status_code, typed.json()["details"][0]["problem"]) == (422, "should be a column of Float64")
+    half = packed(frame.head(500), kind)
+    torn = server.http.post("/bulk", content=half[: len(half) // 2], headers={"content-type": kind})
+    assert torn.status_code == 400
+    other = server.http.post("/bulk", content=b"a,b\n", headers={"content-type": "text/csv"})
+    assert other.status_code == 415
+
+
+def test_more_rows_than_allowed_are_refused_before_they_are_read(server: Server) -> None:
+    flat = pl.DataFrame({"carrier": pl.repeat(None, MAX_ROWS + 1, dtype=pl.String, eager=True)})
+    answer = server.bulk(flat, PARQUET)
+    assert (answer.status_code, f"{MAX_ROWS:,}" in answer.text) == (413, True)
+
+
+def test_single_rows_are_answered_while_a_table_is_scored(server: Server) -> None:
+    frame = pl.concat([table(kit.requests(2000))] * 100)
+    server.bulk(frame.head(10))  # its process has started
+    done: list[httpx.Response] = []
+    work = threading.Thread(target=lambda: done.append(server.bulk(frame)))
+    work.start()
+    waits = []
+    with httpx.Client(base_url=str(server.http.base_url)) as other:
+        while work.is_alive():
+            begun = time.perf_counter()
+            assert other.post("/predict", json={"rows": kit.requests(1)}).status_code == 200
+            waits.append(time.perf_counter() - begun)
+    work.join()
+    assert unpacked(done[0]).height == 200_000
+    assert len(waits) > 20
+    assert sorted(waits)[len(waits) // 2] < 0.1, "the median of a row beside a table"
+
+
+def test_a_table_whose_process_dies_is_an_error_and_the_next_one_is_not(server: Server) -> None:
+    rows = table(kit.requests(50))
+    assert unpacked(server.bulk(rows)).height == 50
+    content = packed(pl.concat([rows] * 2000), ARROW)
+
+    def parts() -> Iterator[bytes]:
+        yield content[:1000]
+        server.worker().kill()
+        yield content[1000:]
+
+    answer = server.http.post("/bulk", content=parts(), headers={"content-type": ARROW})
+    assert (answer.status_code, "could not be processed" in answer.json()["error"]) == (413, True)
+    assert unpacked(server.bulk(rows)).height == 50
+
+
+def test_an_explanation_adds_up_to_the_score(server: Server) -> None:
+    for prediction in server.predict(kit.requests(5), "?explain=true"):
+        why = prediction["explanation"]
+        odds = why["base"] + sum(why["contributions"].values())
+        assert 1 / (1 + np.exp(-odds)) == pytest.approx(prediction["probability"], abs=1e-5)
+        assert set(why["contributions"]) == {f.name for f in kit.DATASET.features.FEATURES}
+    assert "explanation" not in server.predict(kit.requests(1), "?explain=false")[0]
+    by_header = server.http.post("/predict", json={"rows": kit.requests(1)}, headers={"x-explain": "true"})
+    assert "explanation" in by_header.json()["predictions"][0]
+    for query, count in (("?explain=maybe", 1), ("?explain=1", 101)):
+        refused = server.http.post(f"/predict{query}", json={"rows": kit.requests(count)})
+        assert refused.status_code == 422
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(sorted(REQUEST.EXAMPLE))
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(changes=st.dictionaries(NAMES, VALUES, max_size=4), raw=st.binary(max_size=200), odd=VALUES)
+def test_whatever_is_sent_is_no_fault_of_the_server(
+    server: Server, changes: dict[str, Any], raw: bytes, odd: Any
+) -> None:
+    row = {**REQUEST.EXAMPLE, **changes}
+    shaped = [
+        {"name": k, "shape": [1], "datatype": "BYTES" if isinstance(v, str) else "FP64", "data": [v]}
+        for k, v in row.items()
+    ]
+    bodies = {
+        "/predict": [{"rows": [row]}, {"rows": odd}],
+        f"/v1/models/{MODEL}:predict": [{"instances": [row]}, {"instances": odd}, {"inputs": odd}, odd],
+        f"/v2/models/{MODEL}/infer": [{"inputs": shaped}, {"inputs": odd}, {"inputs": [odd]}, odd],
+    }
+    answers = []
+    for path, values in bodies.items():
+        contents = [json.dumps(value).encode() for value in values] + [raw]
+        answers += [
+            server.http.post(path, content=content, headers={"content-type": "application/json"})
+            for content in contents
+        ]
+    for kind in (ARROW, PARQUET):
+        head = packed(table([REQUEST.EXAMPLE]), kind)
+        cut = head[: len(raw) * 7 % len(head)] + raw + head[len(raw) * 5 % len(head) :]
+        for content in (raw, cut):
+            answers.append(server.http.post("/bulk", content=content, headers={"content-type": kind}))
+    wrong = [(a.request.url.path, a.status_code, a.text[:300]) for a in answers if a.status_code not in KNOWN]
+    assert not wrong
+    assert all(a.status_code == 200 or "error" in a.json() for a in answers)
+
+
+KNOWN = (200, 400, 413, 415, 422)
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@schemathesis.serializer(ARROW, PARQUET)
+def as_bytes(_: Any, value: Any) -> bytes:
+    """Made-up tables: whatever bytes were made up, and a real one in front of them now and then."""
+    made = value if isinstance(value, bytes) else str(value).encode()
+    return packed(table([REQUEST.EXAMPLE]), ARROW) + made if len(made) % 3 == 0 else made
+
+
+def fuzz(server: Server, examples: int) -> int:
+    """Ask every operation of the server's own OpenAPI document with made-up requests; returns how many there are."""
+    schema = schemathesis.openapi.from_url(f"http://{server.address}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    for operation in operations:
+
+        @settings(
+            max_examples=examples, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        )
+        @given(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
+        def ask(case: Any) -> None:
+            case.call_and_validate(checks=CHECKS)
+
+        ask()
+    return len(operations)
+
+
+def test_the_server_is_what_its_document_says(server: Server) -> None:
+    assert fuzz(server, 4) >= 15
+
+
+@pytest.mark.slow
+def test_the_server_is_what_its_document_says_at_length(server: Server) -> None:
+    before = server.process.memory_info().rss
+    assert fuzz(server, 100) >= 15
+    assert server.process.memory_info().rss - before < 100e6
