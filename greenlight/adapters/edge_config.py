@@ -180,8 +180,8 @@ def _cluster(version: str, sockets: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _to_version(version: str, match: dict[str, Any], timeout_s: int = REQUEST_TIMEOUT_S) -> dict[str, Any]:
-    route: dict[str, Any] = {"cluster": cluster_name(version), "timeout": f"{timeout_s}s"}
+def _to_version(version: str, match: dict[str, Any], timeout_s: int | None = None) -> dict[str, Any]:
+    route: dict[str, Any] = {"cluster": cluster_name(version), "timeout": f"{timeout_s or REQUEST_TIMEOUT_S}s"}
     if match.get("path") in CHANGES:
         return {"match": match, "route": route}
     return {

@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     bento = kit.build(folder, home, "v3", 3)
     made = Settings(root=home, home=home, edge_port=kit.free_port())
     socket, edge = runtime_dir(home) / "model-v3-1.sock", Edge(made)
-    environment = {**os.environ, **model_servers.environment(home, home / "metrics")}
+    environment = {**os.environ, **model_servers.environment(home, home / "metrics"), **model_servers.keeping(made)}
     (home / "metrics").mkdir()
     edge.prepare("v3", {"v3": [socket]})
     with (home / "server.log").open("wb") as log:
