@@ -58,7 +58,7 @@ def picture(power: Mapping[str, Any], path: Path) -> None:
         ax.minorticks_off()
         ax.grid(alpha=0.3)
     figure.axes[0].set_ylabel("share of holdouts")
-    figure.axes[0].legend(title="true difference in ROC AUC")
+    figure.axes[1].legend(title="true difference in ROC AUC", loc="lower right")
     figure.savefig(path, metadata={"Date": None})
 
 
