@@ -20,8 +20,9 @@ from greenlight.limits import GateParams as GateParams
 from greenlight.limits import JudgedParams as JudgedParams
 from greenlight.limits import Section
 from greenlight.limits import SliceParams as SliceParams
+from greenlight.release_params import ReleaseParams as ReleaseParams
 from greenlight.sections import PERIOD as PERIOD
-from greenlight.sections import ChampionParams, DataParams, DecisionParams, ReleaseParams, TrainParams
+from greenlight.sections import ChampionParams, DataParams, DecisionParams, TrainParams
 from greenlight.sections import Device as Device
 from greenlight.sections import PathParams as PathParams
 from greenlight.sections import PreflightParams as PreflightParams

@@ -79,14 +79,6 @@ class PreflightParams(Section):
     latency_requests: int = Field(ge=20, le=100_000)
 
 
-class ReleaseParams(Section):
-    """How a version takes over the traffic, and how many that served before keep their servers."""
-
-    strategy: Literal["full"] = "full"
-    drain_s: float = Field(ge=0, le=600)
-    keep_warm: int = Field(default=1, ge=0, le=5)
-
-
 class PathParams(Section):
     """Where the stages read and write, relative to the repository; dvc.yaml uses the same keys."""
 

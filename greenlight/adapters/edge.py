@@ -15,17 +15,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from greenlight.adapters import edge_config, edge_guard
+from greenlight.adapters import edge_clusters, edge_config, edge_guard, edge_routes
 from greenlight.adapters.desired import replace_file
-from greenlight.adapters.edge_config import EdgePaths, cluster_name
+from greenlight.adapters.edge_clusters import ROLES, Role, cluster_name
+from greenlight.adapters.edge_config import EdgePaths
 from greenlight.adapters.sockets import Answer, UnixHttp, runtime_dir
 from greenlight.config import Settings
+from greenlight.core.rollout import Traffic
 from greenlight.errors import EdgeError
 
 ACK_TIMEOUT_S = 15.0
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
-ROUTES_VERSION = f"http.{edge_config.STAT_PREFIX}.rds.{edge_config.ROUTES}.version_text"
+ROUTES_VERSION = f"http.{edge_config.STAT_PREFIX}.rds.{edge_routes.ROUTES}.version_text"
 # During a drain connections are still taken so long, so that clients which keep theirs are told to make a new one.
 DRAIN_S = 1
 
@@ -50,13 +53,16 @@ class Edge:
         )
         self.guard = edge_guard.Guard(self.paths.folder, settings)
 
-    def prepare(self, live: str, sockets: Mapping[str, Sequence[Path]]) -> None:
-        """Write all files for a start with `live` in front of the traffic."""
+    def prepare(
+        self, traffic: Traffic | str, sockets: Mapping[str, Sequence[Path]], releases: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Write all files for a start with this `traffic`, or all of it to one version."""
+        traffic = _all_to(traffic) if isinstance(traffic, str) else traffic
         for folder in (self.paths.clusters.parent, self.paths.routes.parent, self.paths.access_log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         _write(self.paths.bootstrap, edge_config.bootstrap(self.paths, self.guard))
-        _write(self.paths.clusters, edge_config.clusters(sockets, _stamp()))
-        _write(self.paths.routes, edge_config.routes(live, _stamp()))
+        _write(self.paths.clusters, edge_clusters.clusters(sockets, _stamp(), releases))
+        _write(self.paths.routes, edge_routes.routes(traffic, _stamp()))
 
     def check(self) -> None:
         """Let Envoy check the start file for these settings beside the one that it runs with, which stays.
@@ -80,8 +86,13 @@ class Edge:
         drain = ["--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate"]
         return [envoy_binary(), *args, *drain, "--concurrency", "1"]
 
-    def set_clusters(self, sockets: Mapping[str, Sequence[Path]]) -> None:
+    def set_clusters(self, sockets: Mapping[str, Sequence[Path]], releases: Sequence[tuple[str, str]] = ()) -> None:
         """Tell Envoy the versions that exist, with the sockets of each, and wait until it has taken that.
+
+        Parameters
+        ----------
+        releases : sequence of (str, str)
+            Candidate and stable version of each release under way.
 
         Raises
         ------
@@ -89,19 +100,34 @@ class Edge:
             Envoy refused the file or did not answer in time.
         """
         stamp = _stamp()
-        self._put(self.paths.clusters, edge_config.clusters(sockets, stamp), CLUSTERS_VERSION, stamp)
+        self._put(self.paths.clusters, edge_clusters.clusters(sockets, stamp, releases), CLUSTERS_VERSION, stamp)
 
-    def set_live(self, version: str) -> float:
+    def set_live(self, version: str, addressable: Sequence[str] = ()) -> float:
         """Send all traffic to `version`; return the seconds until Envoy said that it does.
+
+        Parameters
+        ----------
+        addressable : sequence of str
+            Versions that answer a request which names them, besides `version`.
 
         Raises
         ------
         EdgeError
             Envoy refused the file or did not answer in time.
+        """
+        return self.set_traffic(_all_to(version, addressable))
+
+    def set_traffic(self, traffic: Traffic) -> float:
+        """Share the traffic so; return the seconds until Envoy said that it does.
+
+        Raises
+        ------
+        EdgeError
+            Envoy refused the file or did not answer in time; what it did before stays.
         """
         stamp = _stamp()
         begun = time.monotonic()
-        self._put(self.paths.routes, edge_config.routes(version, stamp), ROUTES_VERSION, stamp)
+        self._put(self.paths.routes, edge_routes.routes(traffic, stamp), ROUTES_VERSION, stamp)
         return time.monotonic() - begun
 
     def give(self, file: Path, content: Callable[[str], dict[str, Any]], stat: str = "") -> None:
@@ -126,38 +152,53 @@ class Edge:
         else:
             _write(file, content(stamp), 0o600)
 
+    def follows(self, traffic: Traffic) -> bool:
+        """Whether the routes on disk, which are Envoy's, share the traffic so."""
+        try:
+            return edge_routes.same(json.loads(self.paths.routes.read_bytes()), traffic)
+        except (FileNotFoundError, ValueError):
+            return False
+
     def live_on_file(self) -> str:
         """The version that the routes on disk send traffic to; empty for none."""
         try:
             routes = json.loads(self.paths.routes.read_bytes())
         except (FileNotFoundError, ValueError):
             return ""
-        return edge_config.live_of(routes)
+        return edge_routes.live_of(routes)
 
     def wait_healthy(self, version: str, processes: int, timeout_s: float = 30.0) -> None:
-        """Wait until Envoy itself sees all `processes` of `version` answer.
+        """Wait until Envoy itself sees all `processes` of `version` answer, whatever they are asked as.
 
         Raises
         ------
         EdgeError
             It does not within `timeout_s`.
         """
-        if wait_until(lambda: self.healthy(version) == processes, timeout_s, 0.05):
+        if wait_until(lambda: self.healthy(version, "model", "candidate", "spare") == processes, timeout_s, 0.05):
             return
         raise EdgeError(
             f"the edge sees {self.healthy(version)} of {processes} processes of {version} answer, {timeout_s:g} s on",
             todo="look at the log of the model server",
         )
 
-    def healthy(self, version: str) -> int:
-        """Processes of `version` that Envoy sees answer; 0 for a version that it does not know."""
-        stat = f"cluster.{cluster_name(version)}.membership_healthy"
-        return int(self.stats(stat).get(stat, 0))
+    def healthy(self, version: str, *roles: Role) -> int:
+        """Processes of `version` that Envoy sees answer, in the role where fewest do; 0 for one that it does not know.
+
+        Parameters
+        ----------
+        *roles : str
+            As what they answer; left out: for the traffic of the stable version.
+        """
+        found = self.stats(f"cluster.*_{version}.membership_healthy")
+        return min(
+            int(found.get(f"cluster.{cluster_name(version, r)}.membership_healthy", 0)) for r in roles or ROLES[:1]
+        )
 
     def active_requests(self, version: str) -> int:
         """Requests that `version` has begun and not finished; 0 for a version that Envoy does not know."""
-        stat = f"cluster.{cluster_name(version)}.upstream_rq_active"
-        return int(self.stats(stat).get(stat, 0))
+        found = self.stats(f"cluster.*_{version}.upstream_rq_active")
+        return sum(int(found.get(f"cluster.{cluster_name(version, role)}.upstream_rq_active", 0)) for role in ROLES)
 
     def is_up(self) -> bool:
         """Whether Envoy's admin answers and its listener is open."""
@@ -175,15 +216,29 @@ class Edge:
             return True
 
     def stats(self, name_filter: str) -> dict[str, Any]:
-        """Envoy's statistics whose name contains the pattern.
+        """Envoy's statistics whose name the regular expression is found in.
 
         Raises
         ------
         EdgeError
             The admin socket does not answer.
         """
-        found = self.admin("GET", f"/stats?format=json&filter={name_filter}").json().get("stats", [])
+        found = self.admin("GET", f"/stats?format=json&filter={quote(name_filter)}").json().get("stats", [])
         return {entry["name"]: entry["value"] for entry in found if "name" in entry}
+
+    def histogram(self, name: str) -> dict[float, int]:
+        """How many values of a histogram lie at or below each of its limits; empty before the first.
+
+        Raises
+        ------
+        EdgeError
+            The admin socket does not answer.
+        """
+        target = f"/stats?format=json&histogram_buckets=cumulative&filter={quote('^' + name.replace('.', '[.]') + '$')}"
+        for entry in self.admin("GET", target).json().get("stats", []):
+            for found in entry.get("histograms", ()):
+                return {float(bucket["upper_bound"]): int(bucket["cumulative"]) for bucket in found["buckets"]}
+        return {}
 
     def admin(self, method: str, target: str) -> Answer:
         """Ask Envoy's admin interface.
@@ -264,6 +319,11 @@ def wait_until(holds: Callable[[], bool], timeout_s: float, pause_s: float) -> b
             return False
         time.sleep(pause_s)
     return True
+
+
+def _all_to(version: str, addressable: Sequence[str] = ()) -> Traffic:
+    named = tuple(dict.fromkeys(v for v in (version, *addressable) if v))
+    return Traffic(version, addressable=named)
 
 
 def _stamp() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from greenlight.core.assignment import TOTAL
@@ -226,10 +226,13 @@ class Wish:
     version : str
     strategy : str
         As it was asked for; empty: what params.yaml says when its turn comes.
+    instead_of : str or None
+        The version that it was compared with; it takes the traffic from no other.
     """
 
     version: str
-    strategy: str = field(default="")
+    strategy: str = ""
+    instead_of: str | None = None
 
 
 def parse(strategy: str, plan: Sequence[str]) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def test_version_without_servers_answers_as_json(edge: Edge) -> None:
 def test_refused_routes_leave_the_old_ones(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     edge.set_clusters(sockets(edge, "v1", "v2"))
     switch(edge, "v1")
-    monkeypatch.setattr("greenlight.adapters.edge_config.REQUEST_TIMEOUT_S", "soon")
+    monkeypatch.setattr("greenlight.adapters.edge_routes.REQUEST_TIMEOUT_S", "soon")
     with pytest.raises(EdgeError, match="refused"):
         edge.set_live("v2")
     assert get(edge, "/predict")[1]["x-model-version"] == "v1"
