@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,6 +105,40 @@ class World:
         return answers
 
 
+class Load:
+    """Clients that keep asking until they are told to end."""
+
+    def __init__(self, world: World, clients: int = 2, pause_s: float = 0.002) -> None:
+        self._world = world
+        self._pause_s = pause_s
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+        self.statuses: Counter[int] = Counter()
+        self.versions: Counter[str] = Counter()
+        self.errors: list[str] = []
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _ask(self) -> None:
+        while not self._end.is_set():
+            try:
+                found = self._world.ask(10)
+            except (OSError, http.client.HTTPException) as exc:
+                self.errors.append(repr(exc))
+                continue
+            self.statuses.update(found.statuses)
+            self.versions.update(found.versions)
+            self._end.wait(self._pause_s)
+
+
 @dataclass
 class Answers:
     """What came back, in order."""
@@ -125,9 +160,11 @@ class Answers:
 
 
 @contextmanager
-def world(home: Path, *versions: str, releases: Sequence[tuple[str, str]] = ()) -> Iterator[World]:
-    """An edge with nothing live that knows `versions`."""
-    made = World(Edge(Settings(root=home, home=home, edge_port=kit.free_port())), versions)
+def world(
+    home: Path, *versions: str, releases: Sequence[tuple[str, str]] = (), settings: Settings | None = None
+) -> Iterator[World]:
+    """An edge with nothing live that knows `versions`; of a home of its own, or that of `settings`."""
+    made = World(Edge(settings or Settings(root=home, home=home, edge_port=kit.free_port())), versions)
     made.edge.prepare("", made.sockets(), releases)
     validate(made.edge.paths.bootstrap)
     for version in versions:

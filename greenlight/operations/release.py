@@ -1,95 +1,58 @@
-"""Release a version: everything from its bento to the last request that the old one answers."""
+"""Release a version: everything from its bento to the last request that the old one answers.
+
+All at once (`full`) or by steps (`greenlight.operations.rollout` drives those). One release at a time: whoever comes
+second waits for the one at work; a version that comes while another one stands at a step waits for its turn.
+"""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from greenlight.adapters import bento as bentos
-from greenlight.adapters.desired import replace_file
-from greenlight.adapters.model_servers import checking_seal
+from greenlight.adapters import locks
 from greenlight.adapters.registry import Version
 from greenlight.config import Settings
 from greenlight.core import release as moves
+from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
-from greenlight.errors import GreenlightError, PreflightFailed, UsageError
-from greenlight.operations.preflight import PreflightReport, preflight, recheck
+from greenlight.core.release_plan import Step, Wish, parse
+from greenlight.errors import GreenlightError, UsageError
+from greenlight.operations import rollout as rollouts
+from greenlight.operations.evidence import EvidenceFile, shown
+from greenlight.operations.preflight import PreflightReport
+from greenlight.operations.release_ready import checking_ahead, ready, timed
+from greenlight.operations.release_report import ReleaseReport as ReleaseReport
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
 
 
-@dataclass(frozen=True)
-class ReleaseReport:
-    """How a release went.
+def release(
+    settings: Settings,
+    version: str,
+    *,
+    strategy: str = "",
+    instead_of: str | None = None,
+    supersede: bool = False,
+    log: Log = silent,
+) -> ReleaseReport:
+    """Bring `version` to the traffic; no request fails on the way, and it may be repeated after any crash.
 
-    Attributes
-    ----------
-    version : str
-        What serves now.
-    previous : str
-        What served before; empty for the first release.
-    already_live : bool
-        Nothing had to be done.
-    bento : str
-        The bento's folder.
-    preflight : dict
-        The preflight's report; empty if already live.
-    seconds : dict[str, float]
-        ``bento``, ``preflight``, ``start``, ``switch`` (until the edge said so), ``drain``.
-    """
-
-    version: str
-    previous: str
-    already_live: bool
-    bento: str = ""
-    preflight: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return {
-            "version": self.version,
-            "previous": self.previous,
-            "already_live": self.already_live,
-            "bento": self.bento,
-            "preflight": self.preflight,
-            "seconds": self.seconds,
-        }
-
-    def summary(self) -> str:
-        """One sentence."""
-        if self.already_live:
-            return f"{self.version} serves already; nothing to do"
-        before = f", before {self.previous}" if self.previous else ""
-        return f"{self.version} serves all traffic{before} ({sum(self.seconds.values()):.1f} s)"
-
-    def markdown(self) -> str:
-        """For the artifact in the UI."""
-        lines = [f"## {self.summary()}", "", "| step | seconds |", "| --- | --- |"]
-        lines += [f"| {step} | {seconds:.2f} |" for step, seconds in self.seconds.items()]
-        checks = self.preflight.get("checks", [])
-        if checks:
-            lines += ["", "| preflight | value | limit | |", "| --- | --- | --- | --- |"]
-            lines += [
-                f"| {c['name']} | {c['value']} | {c['limit']} | {'ok' if c['passed'] else '**no**'} |" for c in checks
-            ]
-        return "\n".join(lines) + "\n"
-
-
-def release(settings: Settings, version: str, *, instead_of: str | None = None, log: Log = silent) -> ReleaseReport:
-    """Put `version` in front of all traffic; no request fails on the way, and it may be repeated after any
-    crash.
+    A release by steps that was left at a step, by a crash or because it waited, is driven on.
 
     Parameters
     ----------
+    strategy : str
+        ``full``, ``shadow``, ``canary``, ``ab``, several with commas, or ``plan``; empty: what params.yaml says. The
+        first version of all goes to all traffic at once.
     instead_of : str, optional
         The version that it was compared with (empty: none); it takes the traffic from no other.
+    supersede : bool
+        End a release of another version that is under way, instead of waiting for it.
+
+    Returns
+    -------
+    ReleaseReport
+        Also when the candidate was rolled back, or the release waits: both are answers.
 
     Raises
     ------
@@ -102,126 +65,187 @@ def release(settings: Settings, version: str, *, instead_of: str | None = None, 
     ServerError, EdgeError, BentoError
         A part failed; before the switch, whatever served keeps serving.
     """
-    return release_in(open_project(settings), version, instead_of=instead_of, log=log)
+    project = open_project(settings)
+    serving = Serving(project, log)
+    wish = Wish(project.registry.get(version).name, strategy, instead_of)
+    parse(strategy or project.params.release.strategy, project.params.release.plan)
+    if supersede:
+        under_way = serving.desired.load().rollout
+        if under_way and under_way.version != wish.version:
+            rollouts.end(serving, "superseded", f"by {wish.version}")
+    with locks.turn(settings.home / "locks" / "release.lock", f"the release of {wish.version}", log):
+        report = _by_turn(serving, wish)
+        while (later := _next_in_line(serving)) is not None:
+            log(f"{later.version} waited for its turn")
+            try:
+                log(_by_turn(serving, later).summary())
+            except GreenlightError as exc:
+                log(f"{later.version} was not released: {exc}")
+    return report
+
+
+def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
+    """Drive on the release that is under way, whatever its version.
+
+    Raises
+    ------
+    NotFound
+        None is.
+    """
+    rollout = Serving(open_project(settings)).desired.load().rollout
+    if rollout is None:
+        raise rollouts.none_under_way()
+    return release(settings, rollout.version, strategy=rollout.strategy, log=log)
 
 
 def release_in(project: Project, version: str, *, instead_of: str | None = None, log: Log = silent) -> ReleaseReport:
-    """`release` in a project that is open already."""
+    """All traffic to `version` at once, in a project that is open already; waits for no drive."""
     serving = Serving(project, log)
     target = project.registry.get(version)
-    with serving.desired.changing(f"release of {target.name}"), _checking_ahead(serving, target) as sealing:
+    with serving.desired.changing(f"release of {target.name}"), checking_ahead(serving, target) as sealing:
         serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
-            serving.heal()
-            log(f"{target.name} serves already")
-            return ReleaseReport(target.name, target.name, already_live=True)
-        if instead_of is not None and state.live not in ("", instead_of):
-            raise UsageError(
-                f"{state.live} serves by now, and {target.name} was compared with {instead_of or 'no champion'}",
-                todo=f"greenlight retrain compares it with {state.live}",
-            )
+            return _already(serving, target)
+        _require_comparison(state, target.name, instead_of)
         return _release(serving, target, state, sealing)
 
 
-@contextmanager
-def _checking_ahead(serving: Serving, target: Version) -> Iterator[subprocess.Popen[str] | None]:
-    """The check of the signature of a version on standby, begun before anything else: a process that takes as long as
-    all the rest before the switch, and a person waits for it.
-    """
-    bento = bentos.find(serving.project.params.dataset, target.name, serving.settings.home)
-    if bento is None or target.name not in serving.desired.load().standby:
-        yield None
-        return
-    with checking_seal(serving.settings, bento) as sealing:
-        yield sealing
+def _by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
+    """One release, by its strategy, while no other one is driven."""
+    project, version = serving.project, wish.version
+    asked = project.params.release
+    plan = rollouts.steps_of(parse(wish.strategy or asked.strategy, asked.plan), project.params)
+    under_way = serving.desired.load().rollout
+    if under_way is None and (len(plan) == 1 or not serving.desired.load().live):
+        return release_in(project, version, instead_of=wish.instead_of, log=serving.log)
+    seconds: dict[str, float] = {}
+    target, report = project.registry.get(version), None
+    with serving.desired.changing(f"release of {version}"), checking_ahead(serving, target) as sealing:
+        serving.require_up()
+        state = serving.tidy()
+        if state.live == version:
+            return _already(serving, target)
+        if state.rollout is None:
+            _require_comparison(state, version, wish.instead_of)
+            report = _get_warm(serving, target, state, plan, wish, sealing, seconds)
+        elif state.rollout.version != version:
+            return _queue(serving, state, wish)
+        state = serving.heal()
+    if state.rollout is None:  # it did not start again
+        return _ended(serving, state, wish, seconds, report)
+    with timed(seconds, "steps"):
+        state = rollouts.Drive(serving, state.rollout).run()
+    return _ended(serving, state, wish, seconds, report)
+
+
+def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:
+    rollout = state.rollout
+    assert rollout is not None
+    serving.desired.save(steps.enqueue(state, wish), f"{wish.version} waits for its turn")
+    why = f"for the release of {rollout.where}" + (
+        f", which waits for {rollout.waits_for}" if rollout.waits_for else ""
+    )
+    return ReleaseReport(state.live, state.live, False, outcome="waiting", asked=wish.version, reason=why)
+
+
+def _next_in_line(serving: Serving) -> Wish | None:
+    """The release whose turn has come, taken out of the line."""
+    if serving.desired.load().rollout is not None:
+        return None
+    with serving.desired.changing("the next release"):
+        state = serving.desired.load()
+        if state.next is None or state.rollout is not None:
+            return None
+        serving.desired.save(steps.dequeue(state), f"the turn of {state.next.version}")
+        return state.next
+
+
+def _ended(
+    serving: Serving, state: Desired, wish: Wish, seconds: dict[str, float], report: PreflightReport | None
+) -> ReleaseReport:
+    """What became of the release of `wish`."""
+    version, last = wish.version, state.last
+    waits = state.rollout is not None and state.rollout.version == version
+    outcome, reason, previous = "promoted", "", state.live
+    if waits and state.rollout:
+        outcome, reason = "waiting", f"for {state.rollout.waits_for}"
+    elif last and last.version == version:
+        outcome, reason, previous = last.outcome, last.reason, last.stable
+    return ReleaseReport(
+        state.live,
+        previous,
+        False,
+        preflight=report.to_json() if report else {},
+        seconds=seconds,
+        outcome=outcome,
+        asked=version,
+        reason=reason,
+        evidence=shown(EvidenceFile(serving.settings.home).read()),
+    )
+
+
+def _already(serving: Serving, target: Version) -> ReleaseReport:
+    serving.heal()
+    serving.log(f"{target.name} serves already")
+    return ReleaseReport(target.name, target.name, already_live=True, asked=target.name)
+
+
+def _require_comparison(state: Desired, version: str, instead_of: str | None) -> None:
+    if instead_of is not None and state.live not in ("", instead_of):
+        raise UsageError(
+            f"{state.live} serves by now, and {version} was compared with {instead_of or 'no champion'}",
+            todo=f"greenlight retrain compares it with {state.live}",
+        )
 
 
 def _release(serving: Serving, target: Version, state: Desired, sealing: subprocess.Popen[str] | None) -> ReleaseReport:
+    """All traffic at once."""
     seconds: dict[str, float] = {}
     keep = serving.project.params.release.keep_warm
-    with _timed(seconds, "bento"):
-        bento = serving.bento(target)
-    report = _recheck(serving, target.name, bento, seconds, sealing) if target.name in state.standby else None
-    if report is None and target.name in state.standby:
-        state = _give_up_standby(serving, target.name, state)
-    if report is not None:
+    state, bento, report = ready(serving, target, state, sealing, seconds, moves.begin)
+    if target.name in state.standby:
         after = moves.switch_back(state, target.name, keep_warm=keep)
     else:
-        with _timed(seconds, "preflight"):
-            report = _require_preflight(serving, target.name, bento)
-        with _timed(seconds, "start"):
-            state = _start(serving, target.name, bento, state)
         after = moves.switch(state, keep_warm=keep)
     previous = state.live
     # From here on a crash is finished forwards: whoever comes next reads that the new version is the live
     # one.
     state = serving.desired.save(after, f"traffic to {target.name}")
-    with _timed(seconds, "switch"):
-        serving.edge.set_live(target.name)
+    with timed(seconds, "switch"):
+        serving.edge.set_live(target.name, steps.traffic(state).addressable)
     serving.log(f"all traffic goes to {target.name}" + (f", before {previous}" if previous else ""))
     serving.project.registry.assign(target)
-    with _timed(seconds, "drain"):
+    with timed(seconds, "drain"):
         serving.retire(state)
-    return ReleaseReport(target.name, previous, False, str(bento), report.to_json(), seconds)
+    return ReleaseReport(target.name, previous, False, str(bento), report.to_json(), seconds, asked=target.name)
 
 
-def _recheck(
-    serving: Serving, version: str, bento: Path, seconds: dict[str, float], sealing: subprocess.Popen[str] | None
-) -> PreflightReport | None:
-    """The report on servers of `version` on standby; None where they have to be started again.
+def _get_warm(
+    serving: Serving,
+    target: Version,
+    state: Desired,
+    plan: tuple[Step, ...],
+    wish: Wish,
+    sealing: subprocess.Popen[str] | None,
+    seconds: dict[str, float],
+) -> PreflightReport:
+    """From nothing to a candidate that is loaded, verified and answers; it has its label then, and no traffic yet."""
+    asked, now = serving.project.params.release, time.time()
+    salt = asked.ab.salt or f"{target.name}-{state.generation}"
 
-    They passed the whole preflight when they were started, from the files that they were started from. What is asked
-    again is whether they still answer exactly as their model does.
-    """
-    why = "not all of them run" if sealing else "the bento that they were started from was gone"
-    if sealing and serving.is_warm(version):
-        with _timed(seconds, "recheck"):
-            report = recheck(serving.servers.sockets(version), bento, sealing)
-        if report.passed:
-            serving.log(f"{version} is warm: {report.summary()}")
-            return report
-        why = report.summary()
-    serving.log(f"the servers of {version} on standby are started anew: {why}")
-    return None
+    def begin(state: Desired, version: str) -> Desired:
+        strategy = wish.strategy or asked.strategy
+        return steps.begin_rollout(state, version, plan, strategy=strategy, salt=salt, now=now)
 
-
-def _give_up_standby(serving: Serving, version: str, state: Desired) -> Desired:
-    """Stop servers that are not what they were: one that hangs counts as running, and would never get ready."""
-    state = serving.desired.save(moves.cool(state, version), f"{version} on standby does not answer as it should")
-    serving.servers.stop(version)
-    return serving.desired.save(moves.retire(state, version), f"{version} stopped")
-
-
-def _require_preflight(serving: Serving, version: str, bento: Path) -> PreflightReport:
-    report = preflight(serving.settings, bento, serving.project.params.preflight)
-    document = json.dumps(report.to_json(), indent=1).encode() + b"\n"
-    replace_file(serving.settings.home / "serving" / "preflight" / f"{version}.json", document)
-    serving.log(f"preflight of {version}: {report.summary()}")
-    if not report.passed:
-        raise PreflightFailed(
-            f"{version} did not pass its preflight: {report.summary()}",
-            where=str(bento),
-            todo="whatever served keeps serving; correct the cause or the budgets under preflight in params.yaml",
-        )
+    state, _, report = ready(serving, target, state, sealing, seconds, begin)
+    if not state.incoming:  # it was on standby: its servers run, and the edge must learn of the release
+        state = serving.desired.save(begin(state, target.name), f"{target.name} is warm")
+        serving.tell_edge()
+    state = serving.desired.save(steps.warmed(state, time.time()), f"{target.name} is the candidate: {_names(plan)}")
+    serving.log(f"{target.name} is the candidate: {_names(plan)}")
     return report
 
 
-def _start(serving: Serving, version: str, bento: Path, state: Desired) -> Desired:
-    """Start the servers of `version`; if that fails, nothing of it stays."""
-    state = serving.desired.save(moves.begin(state, version), f"starting {version}")
-    try:
-        serving.start(version, bento)
-    except GreenlightError:
-        serving.desired.save(moves.abandon(state), f"{version} did not start")
-        serving.servers.stop(version)
-        serving.tell_edge()
-        raise
-    return state
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begun = time.monotonic()
-    yield
-    seconds[name] = round(time.monotonic() - begun, 3)
+def _names(plan: tuple[Step, ...]) -> str:
+    return ", ".join(step.name for step in plan)

@@ -6,9 +6,10 @@ from greenlight.adapters.desired import DesiredState
 from greenlight.config import Settings
 from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
+from greenlight.operations import rollout as rollouts
 from greenlight.operations.release import ReleaseReport, release_in
 from greenlight.operations.run_version import version_of
-from greenlight.operations.serving import Log, silent
+from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
 
 LISTS = "greenlight runs shows which runs became versions"
@@ -16,6 +17,9 @@ LISTS = "greenlight runs shows which runs became versions"
 
 def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = silent) -> ReleaseReport:
     """Release an earlier version; saying so when it serves already.
+
+    While a release by steps is under way it ends that one first: without `to` and `to_run` that is all, since the
+    version from before it still serves. It needs nobody's leave: neither the flow nor a driver must be alive.
 
     A params.yaml with mistakes does not stand in the way: that of the live version's run counts instead.
 
@@ -39,7 +43,13 @@ def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = s
     if to and to_run:
         raise UsageError("--to and --to-run were both given", todo="name the version or its run")
     project = open_project(settings, lenient=True)
-    target = _target(project, to, to_run)
+    target = _target(project, to, to_run) if to or to_run else ""
+    serving = Serving(project, log)
+    ended = rollouts.end(serving, "aborted", "a person rolled back")
+    if ended and not target:
+        live = serving.desired.load().live
+        return ReleaseReport(live, live, False, outcome=ended.outcome, asked=ended.version, reason=ended.reason)
+    target = target or _target(project, to, to_run)
     log(f"rolling back to {target}")
     return release_in(project, target, log=log)
 

@@ -21,7 +21,9 @@ from greenlight.adapters.model_servers import ModelServers
 from greenlight.adapters.registry import Version
 from greenlight.adapters.servers import Supervisor, Watcher, tail
 from greenlight.core import release as moves
+from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
+from greenlight.core.release_plan import Rollout
 from greenlight.errors import GreenlightError, ServerError
 from greenlight.operations import sealing
 from greenlight.operations.workspace import materialize
@@ -98,9 +100,9 @@ class Serving:
             self.supervisor.remove(EDGE)
             running = False
         if not running:
-            live = self.desired.load().live
-            known = {live: self.servers.sockets(live)} if live else {}
-            self.edge.prepare(live, known | self.clusters())
+            state = self.desired.load()
+            known = {version: self.servers.sockets(version) for version in (state.live, state.candidate) if version}
+            self.edge.prepare(steps.traffic(state), known | self.clusters(), _releases(state))
         if self.supervisor.ensure(Watcher(EDGE, self.edge.command(), self.settings.home)):
             self.log("edge starting")
         self.wait_for(EDGE, self.edge.is_up)
@@ -170,15 +172,45 @@ class Serving:
         return state
 
     def tell_edge(self) -> None:
-        """Give the edge the versions that have processes now."""
-        self.edge.set_clusters(self.clusters())
+        """Give the edge the versions that have processes now, and the release under way."""
+        self.edge.set_clusters(self.clusters(), _releases(self.desired.load()))
+
+    def follow(self, state: Desired) -> None:
+        """Have the edge share the traffic as the desired state says.
+
+        Raises
+        ------
+        EdgeError
+            It does not answer, or refuses.
+        """
+        if not self.edge.follows(steps.traffic(state)):
+            self.edge.set_traffic(steps.traffic(state))
+
+    def settle(self, rollout: Rollout) -> None:
+        """Wait until nothing is under way that was shared between both versions, at most ``release.drain_s``.
+
+        What is asked of the candidate may still need the stable version, and finds it through the release's cluster.
+        """
+        limit = max(self.project.params.release.drain_s, SETTLE_S)
+        if not wait_until(lambda: not self.edge.under_way(rollout.version, rollout.stable), limit, 0.02):
+            self.log(f"requests shared between {rollout.version} and {rollout.stable} take longer than {limit:g} s")
 
     def clusters(self) -> dict[str, list[Path]]:
         """Sockets of every version that has processes now."""
         return {version: self.servers.sockets(version) for version in self.servers.versions()}
 
     def retire(self, state: Desired) -> Desired:
-        """Stop every version that is on its way out, once it has answered what it was asked."""
+        """Stop every version that is on its way out, once it has answered what it was asked.
+
+        Without the supervisor nothing is known of the servers, and the edge must not be told that there are none: what
+        is on its way out is stopped by whoever comes next.
+        """
+        if not self.supervisor.is_up():
+            if state.retiring:
+                self.log(
+                    f"the supervisor is down, {', '.join(state.retiring)} is stopped later; greenlight up mends it"
+                )
+            return state
         for version in state.retiring:
             if version != state.live:
                 self.drain(version)
@@ -224,6 +256,24 @@ class Serving:
         state = self.tidy()
         if state.live:
             self.start(state.live, self.bento(self.project.registry.get(state.live)))
-            if self.edge.live_on_file() != state.live:
-                self.edge.set_live(state.live)
+            state = self._start_candidate(state)
+            self.follow(state)
         return self.retire(self.warm(state))
+
+    def _start_candidate(self, state: Desired) -> Desired:
+        """Have the candidate of a release run again; one that does not start ends its release."""
+        version = state.candidate
+        if not version:
+            return state
+        try:
+            self.start(version, self.bento(self.project.registry.get(version)))
+        except GreenlightError as exc:
+            self.log(f"{version} is no longer being released: {exc.what}")
+            ended = steps.end(state, "rolled_back", f"it did not start again: {exc.what}", time.time())
+            return self.desired.save(ended, f"{version} did not start again")
+        return state
+
+
+def _releases(state: Desired) -> list[tuple[str, str]]:
+    """Candidate and stable version of the release under way, also while the candidate gets ready."""
+    return [(state.rollout.version, state.rollout.stable)] if state.rollout else []

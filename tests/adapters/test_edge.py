@@ -146,7 +146,7 @@ def test_broken_start_file_is_refused_in_envoys_words(tmp_path: Path) -> None:
 
 def test_labels_are_sent_once() -> None:
     """A prediction may be asked again by the edge itself, a label may not."""
-    (found,) = edge_config.routes("v1", "g1")["resources"]
+    (found,) = edge_routes.routes(Traffic(stable="v1"), "g1")["resources"]
     table = {route["match"].get("path"): route for route in found["virtual_hosts"][0]["routes"]}
     assert table["/labels"]["route"] == {"cluster": "model_v1", "timeout": "30s"}
     assert "retry_policy" in table["/predict"]["route"]

@@ -1,0 +1,214 @@
+"""What speaks for and against a candidate: the sources that are asked, and the file that keeps what they said.
+
+A source says what it saw since its last look and where it goes on the next time. All of it is kept in one file beside
+the desired state, so that a driver may be killed at any moment; where the file is lost, the release only waits longer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from greenlight.adapters import edge_counts
+from greenlight.adapters.desired import replace_file
+from greenlight.adapters.edge import Edge
+from greenlight.adapters.edge_config import MS
+from greenlight.adapters.edge_counts import Counts
+from greenlight.config import Params
+from greenlight.core.assignment import TOTAL
+from greenlight.core.release_evidence import FAILURES, SLOW, Evidence, Limits, Seen
+from greenlight.core.release_plan import Rollout
+from greenlight.errors import UsageError
+
+# So long none of the candidate's processes may be well before that ends its release; Envoy takes it out sooner.
+DOWN_S = 4.0
+# An answer is slow where it takes longer than all but this share of the stable version's.
+SLOW_SHARE = 0.01
+LEAST_TIMED = 200
+LEAST_SLOW_MS = 5
+
+
+class Source(Protocol):
+    """Something that knows how a candidate does.
+
+    Attributes
+    ----------
+    name : str
+        Of its cursor in the evidence.
+    """
+
+    name: str
+
+    def look(self, rollout: Rollout, cursor: Any, now: float) -> tuple[Seen, Any]:
+        """What was seen since `cursor` was left (None: since the release began), and the new cursor, JSON values.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        """
+        ...
+
+
+class EdgeSource:
+    """Envoy's own counters: who was asked, failed (hidden from the user or not), and took long.
+
+    Parameters
+    ----------
+    edge : Edge
+    slow_ms : float
+        One of `edge_config.MS`.
+    """
+
+    name = "edge"
+
+    def __init__(self, edge: Edge, slow_ms: float) -> None:
+        self._edge = edge
+        self._slow = f"{slow_ms:g}"
+
+    def look(self, rollout: Rollout, cursor: Any, now: float) -> tuple[Seen, Any]:
+        """See `Source.look`."""
+        found = edge_counts.read(self._edge, rollout.version, rollout.stable)
+        raw = {"candidate": found.candidate, "stable": found.stable, "copies": found.copies, "beside": found.beside}
+        before = {name: Counts(**(cursor or {}).get(name, {})) for name in raw}
+        # What was counted before the release began (a version that was a candidate before) is not of this one.
+        since = {name: counts.since(before[name]) if cursor else Counts() for name, counts in raw.items()}
+        step = rollout.current
+        mine, its = ("copies", "beside") if step.mirror else ("candidate", "stable")
+        candidate, stable = since[mine], since[its]
+        seen_well = found.healthy > 0 or not rollout.exposed
+        down_since = 0.0 if seen_well else float((cursor or {}).get("down_since") or now)
+        against = (
+            (
+                f"none of the processes of {rollout.version} is well: they fail, time after time, or do not answer; "
+                "the edge took them out",
+            )
+            if down_since and now - down_since >= DOWN_S
+            else ()
+        )
+        # While the candidate is out of the traffic a failure of the stable version tells nothing of either.
+        beside = stable if seen_well else Counts(stable.requests)
+        bad = {
+            FAILURES: (candidate.failures, beside.failures),
+            SLOW: (candidate.slower.get(self._slow, 0), beside.slower.get(self._slow, 0)),
+        }
+        seen = Seen(
+            max(candidate.requests, candidate.failures),
+            stable.requests,
+            bad,
+            routing(rollout),
+            against,
+        )
+        return seen, {**{name: counts.to_json() for name, counts in raw.items()}, "down_since": down_since}
+
+
+def routing(rollout: Rollout) -> float:
+    """The chance of a failure to be the candidate's, were both versions alike: 0 to 1.
+
+    Of requests that are shared it is the candidate's share; of m copies beside each request m / (1 + m).
+    """
+    if not rollout.exposed:
+        return 0.0
+    step = rollout.current
+    return step.mirror / (TOTAL + step.mirror) if step.mirror else step.weight / TOTAL
+
+
+def limits(params: Params) -> Limits:
+    """What params.yaml asks."""
+    guard = params.release.guard
+    return Limits(
+        guard.alpha,
+        guard.margin,
+        guard.not_worse_margin,
+        {FAILURES: guard.max_failures, SLOW: guard.max_slow},
+        guard.min_requests,
+    )
+
+
+def slow_limit(edge: Edge, rollout: Rollout, fallback_ms: float) -> float:
+    """From how many milliseconds on an answer is slow: what the stable version almost never takes.
+
+    It is fixed before the candidate's first request, from what the edge has seen of the stable version; with too few
+    answers for that, the least of `edge_config.MS` above `fallback_ms`.
+
+    Raises
+    ------
+    EdgeError
+        Envoy does not answer.
+    """
+    stable = edge_counts.read(edge, rollout.version, rollout.stable).stable
+    if stable.timed >= LEAST_TIMED:
+        for ms in MS:
+            if ms >= LEAST_SLOW_MS and stable.slower[f"{ms:g}"] <= SLOW_SHARE * stable.timed:
+                return ms
+    return next((ms for ms in MS if ms >= fallback_ms), MS[-1])
+
+
+class EvidenceFile:
+    """``<home>/serving/evidence.json``: everything known of the release under way, and of the last one.
+
+    Parameters
+    ----------
+    home : Path
+        Greenlight's work state.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "serving" / "evidence.json"
+
+    def read(self) -> dict[str, Any]:
+        """What the file holds; nothing where it is missing or damaged."""
+        try:
+            found = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def load(self, rollout: Rollout, limits: Limits) -> Evidence | None:
+        """The evidence of this release; None where there is none that can be used."""
+        found = self.read()
+        if found.get("release") != rollout.id:
+            return None
+        try:
+            return Evidence.from_json(found, limits)
+        except UsageError:
+            return None
+
+    def save(self, evidence: Evidence) -> None:
+        """Replace the file.
+
+        Raises
+        ------
+        ServerError
+            It cannot be written.
+        """
+        replace_file(self.path, json.dumps(evidence.to_json()).encode())
+
+
+def look(sources: Sequence[Source], rollout: Rollout, evidence: Evidence, now: float) -> None:
+    """Ask every source once."""
+    evidence.look(rollout, now)
+    for source in sources:
+        seen, cursor = source.look(rollout, evidence.cursors.get(source.name), now)
+        evidence.add(source.name, seen, cursor, now)
+
+
+def shown(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What `status` shows of the file: how often the candidate was asked, and what each measure says."""
+    if not document:
+        return {}
+    try:
+        known = Evidence.from_json(document, Limits(0.05, 1.0, 1.0, {FAILURES: 0.5}, 1))
+        findings = [f.why for f in known.guard.verdict().findings]
+    except UsageError:
+        return {}
+    return {
+        "step_requests": known.requests,
+        "step_seconds": round(known.seconds, 1),
+        "requests": max(known.guard.judged.values(), default=0),
+        "slow_ms": known.slow_ms,
+        "findings": findings,
+        "notes": known.notes,
+    }

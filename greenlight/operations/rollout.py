@@ -1,0 +1,284 @@
+"""Drive a release by steps: look, judge, move; and what a person may do to it meanwhile.
+
+The desired state says what must be; each move is saved before the edge is told, under the right to change what serves,
+and that right is given back between two looks. So a person can step in at any moment, and whoever drives may be killed
+at any moment: nobody sees the candidate fail (the edge sees to that), and the next drive goes on where this one was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from greenlight.config import Params
+from greenlight.core import rollout as steps
+from greenlight.core.assignment import TOTAL
+from greenlight.core.release import Desired
+from greenlight.core.release_evidence import Evidence, Judgement
+from greenlight.core.release_plan import FULL, Ended, Rollout, Step
+from greenlight.errors import EdgeError, GreenlightError, NotFound, UsageError
+from greenlight.operations import evidence as known
+from greenlight.operations.evidence import EdgeSource, EvidenceFile, Source
+from greenlight.operations.serving import Serving
+
+# Envoy away for a moment (its supervisor starts it again) is no reason to end a drive.
+PATIENCE_WITH_EDGE_S = 30.0
+
+
+def steps_of(kinds: Sequence[str], params: Params) -> tuple[Step, ...]:
+    """The steps that a strategy takes, as params.yaml has them."""
+    asked, found = params.release, []
+    for kind in kinds:
+        if kind == "shadow":
+            shadow = asked.shadow
+            found.append(Step(kind, 0, _share(shadow.percent), False, shadow.min_requests, shadow.min_seconds))
+        elif kind == "canary":
+            canary = asked.canary
+            for percent in canary.percent:
+                found.append(Step(kind, _share(percent), 0, canary.sticky, canary.min_requests, canary.min_seconds))
+        elif kind == "ab":
+            test = asked.ab
+            found.append(
+                Step(kind, _share(test.percent), 0, True, test.min_requests, test.days * 86_400, test.hypothesis)
+            )
+        else:
+            found.append(FULL)
+    return tuple(found)
+
+
+def _share(percent: float) -> int:
+    return max(1, round(percent * TOTAL / 100))
+
+
+class Drive:
+    """One drive of the release that is under way.
+
+    Parameters
+    ----------
+    serving : Serving
+    rollout : Rollout
+        Warm, and at any step.
+    sources : sequence of Source, optional
+        Who is asked; left out: the edge.
+    """
+
+    def __init__(self, serving: Serving, rollout: Rollout, sources: Sequence[Source] = ()) -> None:
+        self.serving = serving
+        self.id = rollout.id
+        self.file = EvidenceFile(serving.settings.home)
+        self.params = serving.project.params
+        limits = known.limits(self.params)
+        begun = self.file.load(rollout, limits)
+        if begun is None:
+            slow_ms = known.slow_limit(serving.edge, rollout, self.params.preflight.max_p99_ms)
+            begun = Evidence(rollout.id, limits, slow_ms)
+        self.evidence = begun
+        self.sources = (EdgeSource(serving.edge, begun.slow_ms), *sources)
+        self.told = ""
+
+    def begin(self) -> None:
+        """Have the edge do what the present step says, from counters that are known.
+
+        Without a look before the first request reaches the candidate nothing would tell its requests from earlier ones.
+        """
+        with self.serving.desired.changing("a release"):
+            state = self.serving.desired.load()
+            rollout = self._mine(state)
+            if rollout is None:
+                return
+            self._look(rollout)
+            state = (
+                self.serving.desired.save(steps.proceed(state), f"{rollout.where} goes on")
+                if (rollout.waits_for)
+                else state
+            )
+            self.serving.follow(state)
+
+    def run(self) -> Desired:
+        """Until the release has ended, or there is nothing to be learnt for the moment; returns the state then.
+
+        Raises
+        ------
+        EdgeError
+            Envoy is away, and does not come back; the release is as it was.
+        """
+        asked = self.params.release
+        begun = heard = time.monotonic()
+        self.begin()
+        while True:
+            try:
+                state = self.move()
+            except EdgeError:
+                if time.monotonic() - heard > PATIENCE_WITH_EDGE_S:
+                    raise
+                time.sleep(asked.look_s)
+                continue
+            heard = time.monotonic()
+            rollout = self._mine(state)
+            if rollout is None:
+                return state
+            silent_s = time.time() - max(self.evidence.last_request_at, time.time() - (time.monotonic() - begun))
+            if silent_s > asked.patience_s or time.monotonic() - begun > asked.longest_s:
+                return self._wait(rollout)
+            time.sleep(asked.look_s)
+
+    def move(self) -> Desired:
+        """One look and what follows from it; returns the state afterwards."""
+        serving = self.serving
+        with serving.desired.changing("a release"):
+            state = serving.desired.load()
+            rollout = self._mine(state)
+            if rollout is None:
+                return state
+            self._look(rollout)
+            judged = self.evidence.judge(rollout)
+            self._tell(rollout, judged)
+            if judged.move == "roll_back":
+                return end_in(serving, state, "rolled_back", "; ".join(judged.reasons))
+            if rollout.paused or judged.move == "hold":
+                return state
+            return step_on(serving, state, "; ".join(judged.reasons))
+
+    def _look(self, rollout: Rollout) -> None:
+        known.look(self.sources, rollout, self.evidence, time.time())
+        self.file.save(self.evidence)
+
+    def _mine(self, state: Desired) -> Rollout | None:
+        """The release that this drive is for, unless it has ended."""
+        return state.rollout if state.rollout and state.rollout.id == self.id else None
+
+    def _wait(self, rollout: Rollout) -> Desired:
+        with self.serving.desired.changing("a release"):
+            state = self.serving.desired.load()
+            if self._mine(state) is None:
+                return state
+            lacks = self.evidence.judge(rollout).reasons
+            what = "a person: greenlight release --resume" if rollout.paused else "; ".join(lacks)
+            state = self.serving.desired.save(steps.wait(state, what), f"{rollout.where} waits: {what}")
+            self.serving.follow(state)
+            return state
+
+    def _tell(self, rollout: Rollout, judged: Judgement) -> None:
+        """One line whenever something else is waited for."""
+        kind = "paused" if rollout.paused else judged.move
+        line = f"{rollout.where}: {kind}"
+        if line != self.told:
+            self.told = line
+            self.serving.log(f"{line}, {'; '.join(judged.reasons)}")
+
+
+def step_on(serving: Serving, state: Desired, reason: str) -> Desired:
+    """The next step, or all traffic; call it while holding the right to change what serves."""
+    rollout = state.rollout
+    assert rollout is not None
+    if not rollout.is_last:
+        state = serving.desired.save(steps.advance(state, time.time()), f"{rollout.where} passed: {reason}")
+        serving.follow(state)
+        assert state.rollout is not None
+        serving.log(f"{state.rollout.where}")
+        return state
+    keep = serving.project.params.release.keep_warm
+    promoted = steps.promote(state, keep_warm=keep, reason=reason, now=time.time())
+    # From here on a crash is finished forwards: whoever comes next reads that the new version is the live one.
+    state = serving.desired.save(promoted, f"traffic to {rollout.version}")
+    serving.edge.set_live(state.live, steps.traffic(state).addressable)
+    serving.log(f"all traffic goes to {rollout.version}, before {rollout.stable}")
+    serving.project.registry.assign(serving.project.registry.get(rollout.version))
+    serving.settle(rollout)
+    return serving.retire(state)
+
+
+def end_in(serving: Serving, state: Desired, outcome: str, reason: str) -> Desired:
+    """All traffic to the stable version, and the candidate stops; while holding the right to change what serves."""
+    rollout = state.rollout
+    assert rollout is not None
+    ended = steps.end(state, outcome, reason, time.time())
+    state = serving.desired.save(ended, f"{rollout.version} {outcome.replace('_', ' ')}: {reason}")
+    serving.edge.set_traffic(steps.traffic(state))
+    serving.log(f"all traffic goes to {state.live}; {rollout.version} {outcome.replace('_', ' ')}: {reason}")
+    try:
+        serving.settle(rollout)
+        return serving.retire(state)
+    except GreenlightError as exc:  # the users are safe; its servers are stopped by whoever comes next
+        serving.log(f"{rollout.version} could not be stopped yet: {exc.what}")
+        return state
+
+
+def end(serving: Serving, outcome: str, reason: str) -> Ended | None:
+    """End the release that is under way, whoever drives it and in whatever state; None where there is none.
+
+    Needs the edge alone: neither a flow, nor Prefect, nor the supervisor.
+
+    Raises
+    ------
+    EdgeError
+        Envoy does not answer; the desired state says what it must do once it does.
+    """
+    state = serving.desired.load()
+    if state.rollout is None:
+        return None
+    if state.rollout.warm:
+        # Before anything else, so that users are safe although a driver hangs with the right to change.
+        with suppress(EdgeError):
+            serving.edge.set_live(state.live, state.standby)
+    with serving.desired.changing(f"end of the release of {state.rollout.version}"):
+        state = serving.desired.load()
+        if state.rollout is not None:
+            state = end_in(serving, state, outcome, reason)
+    return state.last
+
+
+def pause(serving: Serving) -> Desired:
+    """Hold the release: the traffic stays as it is, and only a roll back moves it."""
+    return _move(serving, "pause")
+
+
+def resume(serving: Serving) -> Desired:
+    """Let the release go on."""
+    return _move(serving, "resume")
+
+
+def advance(serving: Serving) -> Desired:
+    """The next step now, whatever the evidence lacks; from the last step on all traffic.
+
+    Raises
+    ------
+    UsageError
+        The evidence speaks against the candidate; only a release of its own gives it the traffic.
+    """
+    with serving.desired.changing("a person's advance"):
+        state = _under_way(serving)
+        rollout = state.rollout
+        assert rollout is not None
+        if not rollout.warm:
+            raise UsageError(f"{rollout.where}", todo="ask again in a moment")
+        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params))
+        if evidence and (judged := evidence.judge(rollout)).move == "roll_back":
+            raise UsageError(f"{rollout.version} is to be rolled back: {'; '.join(judged.reasons)}")
+        if rollout.waits_for or rollout.paused:
+            state = serving.desired.save(steps.resume(steps.proceed(state)), f"{rollout.where} goes on")
+        return step_on(serving, state, "a person said so")
+
+
+def _move(serving: Serving, name: str) -> Desired:
+    with serving.desired.changing(f"a person's {name}"):
+        state = _under_way(serving)
+        after = steps.pause(state) if name == "pause" else steps.resume(state)
+        if after is not state and after.rollout:
+            serving.desired.save(after, f"{after.rollout.where} {name}d by a person")
+        return after
+
+
+def _under_way(serving: Serving) -> Desired:
+    state = serving.desired.load()
+    if state.rollout is None:
+        raise none_under_way()
+    return state
+
+
+def none_under_way() -> NotFound:
+    """What is said when somebody asks for the release that is under way, and none is."""
+    return NotFound(
+        "no release is under way", todo="greenlight release VERSION begins one; greenlight status says what serves"
+    )
