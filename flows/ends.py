@@ -28,6 +28,16 @@ DATA_REJECTED = "DataRejected"
 KEPT_CHAMPION = "KeptChampion"
 JOINED = "Joined"
 OUTCOMES = {"promote": "Promoted", "reject": KEPT_CHAMPION, "inconclusive": "Inconclusive"}
+RELEASED = "Released"
+# A "no" of the evidence, or a person's, is an answer; the version from before serves.
+RELEASES = {
+    "promoted": RELEASED,
+    "rolled_back": "RolledBack",
+    "aborted": "Aborted",
+    "superseded": "Superseded",
+    "given_up": "GivenUp",
+    "waiting": "Waiting",
+}
 
 P = ParamSpec("P")
 
@@ -71,8 +81,10 @@ def withdrawn(run: Run, why: str) -> State:
 
 def promoted(run: Run, version: Version, verdict: Verdict, released: State) -> State:
     """The candidate is a version; whether it serves is the release's answer."""
-    if released.is_completed():
+    if released.name == RELEASED:
         return Completed(name="Promoted", message=f"{run.name} is {version.name} and live. {verdict.summary()}")
+    if released.is_completed():
+        return Completed(name=released.name, message=f"{run.name} passed its gates; {released.message}")
     return Failed(
         name="Failed",
         message=f"{run.name} passed its gates as {version.name}, but was not released: {released.message}",
@@ -80,8 +92,8 @@ def promoted(run: Run, version: Version, verdict: Verdict, released: State) -> S
 
 
 def released(report: ReleaseReport) -> State:
-    """A version took the traffic, or had it already."""
-    return Completed(name="Released", message=report.summary())
+    """A version took the traffic, or had it already; or it went back, or waits, which are answers too."""
+    return Completed(name=RELEASES[report.outcome], message=report.summary())
 
 
 def reproduced(report: ReproduceReport | Sweep) -> State:

@@ -21,6 +21,7 @@ PACKED = (
     "greenlight/config.py",
     "greenlight/limits.py",
     "greenlight/edge_settings.py",
+    "greenlight/release_params.py",
     "greenlight/sections.py",
     "greenlight/core",
     "greenlight/datasets",

@@ -19,6 +19,7 @@ from greenlight.cli import (
     validate,
 )
 from greenlight.cli.here import here
+from greenlight.cli import release as releases
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 
@@ -219,6 +220,7 @@ app.command(rich_help_panel="Look")(validate.validate)
 app.command(rich_help_panel="Look")(provenance.verify)
 app.command(rich_help_panel="Serve")(provenance.sign)
 app.command(rich_help_panel="Serve")(score_table.score)
+app.command(rich_help_panel="Serve")(releases.release)
 
 
 @app.command(rich_help_panel="Serve")
@@ -234,7 +236,8 @@ def rollback(
 ) -> None:
     """Put an earlier version back in front of the traffic; by default the one that served before.
 
-    Works without Prefect, loses no request, and is a release like any other: preflight, switch, ledger, drain.
+    Works without Prefect, loses no request, and is a release like any other: preflight, switch, ledger, drain. While a
+    release by steps is under way it ends that one, which leaves the version that served before.
 
     ```sh
     greenlight rollback
@@ -242,7 +245,7 @@ def rollback(
     greenlight rollback --to-run 2013-07-0b1c2d
     ```
     """
-    from greenlight.cli.views import release_view
+    from greenlight.cli.release_views import release_view
     from greenlight.operations import rollback as operation
 
     with answer_only():

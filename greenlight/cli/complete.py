@@ -27,6 +27,11 @@ def devices(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
 
 
+def strategies(incomplete: str) -> list[str]:
+    """What ``--strategy`` takes."""
+    return [name for name in ("full", "shadow", "canary", "ab", "plan") if name.startswith(incomplete)]
+
+
 def _refs(pattern: str) -> list[str]:
     command = ["git", "for-each-ref", "--sort=-creatordate", "--format=%(refname)", pattern]
     try:

@@ -18,6 +18,8 @@ STYLES = {
     "Inconclusive": "yellow",
     "Joined": "cyan",
     "NothingNew": "cyan",
+    "Waiting": "yellow",
+    "RolledBack": "red",
     "Running": "cyan",
     "DataRejected": "red",
     "Failed": "red",

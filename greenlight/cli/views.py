@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.text import Text
 
 from greenlight.cli.layout import facts_table, figure, moment, outcome_text, plain_table
+from greenlight.cli.release_views import under_way_view
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -145,15 +147,6 @@ def verify_views(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"-> {report['todo']}", "bold")
 
 
-def release_view(report: Mapping[str, Any]) -> RenderableType:
-    """What a release or a rollback did."""
-    if report["already_live"]:
-        return f"{report['version']} serves already; nothing was done."
-    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
-    before = f", before it {report['previous']}" if report["previous"] else ""
-    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds})")
-
-
 def status_view(status: Mapping[str, Any]) -> RenderableType:
     """What serves, where, and what runs."""
     live = status["live"]
@@ -172,7 +165,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     if status.get("note"):
         state = Text(status["note"], "bold red")
     running = [f"{p['name']} (pid {p['pid']})" for p in status["processes"] if p["pid"]]
-    return facts_table(
+    under_way = under_way_view(status.get("release") or {})
+    facts = facts_table(
         {
             "live": serving,
             "stack": state,
@@ -181,6 +175,7 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
             "served": " -> ".join(entry["version"] for entry in status["history"][-8:]),
         }
     )
+    return Group(facts, under_way) if under_way else facts
 
 
 def doctor_view(report: Mapping[str, Any]) -> RenderableType:

@@ -18,8 +18,10 @@ from greenlight.adapters.edge_config import MS
 from greenlight.adapters.edge_counts import Counts
 from greenlight.config import Params
 from greenlight.core.assignment import TOTAL
+from greenlight.core.release import Desired
 from greenlight.core.release_evidence import FAILURES, SLOW, Evidence, Limits, Seen
 from greenlight.core.release_plan import Rollout
+from greenlight.core.rollout import traffic
 from greenlight.errors import UsageError
 
 # So long none of the candidate's processes may be well before that ends its release; Envoy takes it out sooner.
@@ -193,6 +195,29 @@ def look(sources: Sequence[Source], rollout: Rollout, evidence: Evidence, now: f
     for source in sources:
         seen, cursor = source.look(rollout, evidence.cursors.get(source.name), now)
         evidence.add(source.name, seen, cursor, now)
+
+
+def status_of(home: Path, state: Desired) -> dict[str, Any]:
+    """The release under way, for `status`; nothing without one."""
+    rollout = state.rollout
+    if rollout is None:
+        return {}
+    shares = traffic(state)
+    known = EvidenceFile(home).read()
+    return {
+        "candidate": rollout.version,
+        "stable": rollout.stable,
+        "where": rollout.where,
+        "step": rollout.step + 1,
+        "steps": [step.name for step in rollout.steps],
+        "weight": shares.weight,
+        "mirror": shares.mirror,
+        "paused": rollout.paused,
+        "waits_for": rollout.waits_for,
+        "hypothesis": rollout.current.hypothesis,
+        "evidence": shown(known) if known.get("release") == rollout.id else {},
+        "next": state.next.version if state.next else "",
+    }
 
 
 def shown(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from greenlight.adapters.edge_drain import drain
 from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
 from greenlight.errors import EdgeError, ServerError
+from greenlight.operations.evidence import status_of
 from greenlight.operations.looks import overridden
 from greenlight.operations.serving import EDGE, Log, Serving, silent
 from greenlight.wiring import open_project
@@ -50,6 +51,8 @@ class StackStatus:
         Where logs and work state are.
     note : str
         What a person must know beyond that; empty when there is nothing.
+    release : dict
+        The release by steps that is under way (`greenlight.operations.evidence.status_of`); empty without one.
     """
 
     up: bool
@@ -59,6 +62,7 @@ class StackStatus:
     history: tuple[dict[str, Any], ...] = field(default=())
     home: str = ""
     note: str = ""
+    release: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON values."""
@@ -71,6 +75,7 @@ class StackStatus:
             "history": list(self.history),
             "home": self.home,
             "note": self.note,
+            "release": self.release,
         }
 
 
@@ -162,6 +167,7 @@ def status(settings: Settings) -> StackStatus:
         history=tuple({"version": e.version, "created": e.created.isoformat()} for e in history),
         home=str(settings.home),
         note="" if serving.supervisor.runs() else _abandoned(settings, edge_up),
+        release=status_of(settings.home, state),
     )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import serving_kit as kit
 
-from greenlight.adapters import edge_config
+from greenlight.adapters import edge_routes
 from greenlight.adapters.edge import Edge, validate, wait_until
 from greenlight.config import Settings
+from greenlight.core.rollout import Traffic
 from greenlight.errors import EdgeError
 
 SERVER = textwrap.dedent("""

@@ -56,7 +56,7 @@ COMMANDS = (
     "rollback",
     "doctor",
 )
-COMMANDS += ("backup", "restore", "gc", "hold", "drill", "validate", "traffic", "clients", "score")
+COMMANDS += ("release", "backup", "restore", "gc", "hold", "drill", "validate", "traffic", "clients", "score")
 METRICS = {"roc_auc": 0.735, "average_precision": 0.51, "log_loss": 0.54, "calibration_error": 0.031}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
@@ -10,18 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import serving_kit as kit
+from stack_kit import Load, Stack
 
 from greenlight.adapters import bento, processes
 from greenlight.adapters.edge import wait_until
@@ -35,90 +31,6 @@ from greenlight.operations.release import release
 from greenlight.operations.rollback import rollback
 from greenlight.operations.serving import Serving
 from greenlight.wiring import open_project
-
-BODY = json.dumps({"rows": kit.requests(1)}).encode()
-JSON = {"content-type": "application/json"}
-
-
-class Stack:
-    """The serving half of a stack, with versions v1 to v3 registered and built."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.lines: list[str] = []
-
-    @property
-    def serving(self) -> Serving:
-        return Serving(open_project(self.settings), self.lines.append)
-
-    def up(self) -> None:
-        serving = self.serving
-        serving.supervisor.start({})
-        with serving.desired.changing("test"):
-            serving.edge_up()
-            serving.heal()
-
-    def release(self, version: str) -> Any:
-        return release(self.settings, version, log=self.lines.append)
-
-    def ask(self) -> tuple[int, str, bytes]:
-        request = urllib.request.Request(f"{self.settings.edge_url}/predict", BODY, JSON)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
-                return reply.status, reply.headers["x-model-version"], reply.read()
-        except urllib.error.HTTPError as error:
-            return error.code, "", error.read()
-
-    def version(self) -> str:
-        return self.ask()[1]
-
-    def rows_counted(self) -> float:
-        with urllib.request.urlopen(f"{self.settings.edge_url}/metrics", timeout=10) as reply:
-            lines = reply.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("greenlight_rows_total{"))
-
-    def champion(self) -> str:
-        champion = open_project(self.settings).registry.champion()
-        return champion.name if champion else ""
-
-    def models(self) -> set[str]:
-        return set(self.serving.servers.versions())
-
-
-class Load:
-    """Clients that keep asking on connections of their own; notes every answer that is not a 200."""
-
-    def __init__(self, settings: Settings, clients: int = 3) -> None:
-        self._settings = settings
-        self._end = threading.Event()
-        self.answers: list[tuple[float, str]] = []
-        self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection(self._settings.host, self._settings.edge_port, timeout=10)
-        while not self._end.is_set():
-            try:
-                connection.request("POST", "/predict", BODY, JSON)
-                reply = connection.getresponse()
-                content = reply.read()
-                if reply.status != 200:
-                    self.failures.append(f"{reply.status} {content[:120]!r}")
-                self.answers.append((time.time(), reply.headers.get("x-model-version", "")))
-            except (OSError, http.client.HTTPException) as exc:
-                self.failures.append(repr(exc))
-                connection.close()
-            time.sleep(0.004)
 
 
 @contextmanager
