@@ -18,8 +18,8 @@ from greenlight.cli import (
     traffic,
     validate,
 )
-from greenlight.cli.here import here
 from greenlight.cli import release as releases
+from greenlight.cli.here import here
 from greenlight.cli.options import Json, RunName
 from greenlight.cli.terminal import Group, answer_only, console, emit, say, show, tell_faults
 

@@ -76,7 +76,15 @@ def test_holds_the_scoring_half_and_the_model_only(home: Path) -> None:
     }
     assert {("bentos", "classifier"), ("data", "model"), ("greenlight", "core")} <= packages
     inside = {parts[1] for parts in packages if parts[0] == "greenlight"}
-    modules = {"__init__.py", "errors.py", "config.py", "edge_settings.py", "limits.py", "sections.py"}
+    modules = {
+        "__init__.py",
+        "errors.py",
+        "config.py",
+        "edge_settings.py",
+        "limits.py",
+        "release_params.py",
+        "sections.py",
+    }
     assert inside == {*modules, "core", "datasets"}
     assert {parts[0] for parts in packages} == {"bentos", "data", "greenlight", "bentofile.yaml"}
     assert not list(source.rglob("*.pkl"))
