@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from greenlight.adapters.desired import DesiredState, replace_file
+from greenlight.adapters.desired import DesiredState
 from greenlight.core.release import Desired, begin, switch
 from greenlight.errors import ServerError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_state_and_history_survive(tmp_path: Path) -> None:
@@ -41,17 +43,32 @@ def test_damaged_document_is_named(tmp_path: Path, content: str) -> None:
         store.load()
 
 
-def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """/dev/full answers every write with "no space left"."""
-    target = tmp_path / "file"
-    replace_file(target, b"old")
-    import os
+FULL = """
+import sys
+from pathlib import Path
+from greenlight.adapters.desired import replace_file
+from greenlight.errors import ServerError
+target = Path(sys.argv[1]) / "file"
+replace_file(target, b"old")
+try:
+    replace_file(target, bytes(2_000_000))
+except ServerError as exc:
+    print("SAID", exc)
+print("HOLDS", target.read_bytes(), sorted(path.name for path in target.parent.iterdir()))
+"""
 
-    link = target.with_name(f".file.{os.getpid()}")
-    link.symlink_to("/dev/full")
-    with pytest.raises(ServerError, match="No space left"):
-        replace_file(target, b"new")
-    assert target.read_bytes() == b"old"
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    probe = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = 'mount -t tmpfs -o size=1m tmpfs "$0"'
+    if subprocess.run([*probe, mount, str(tmp_path)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = [*probe, f'{mount} && exec "$@"', str(tmp_path), sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    said, holds = done.stdout.splitlines()
+    assert "No space left" in said, done.stderr
+    assert "free space" in said
+    assert holds == "HOLDS b'old' ['file']"
 
 
 def test_second_change_waits_and_says_for_whom(tmp_path: Path) -> None:
