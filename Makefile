@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ bench-gate-power: setup ## false alarms and power of the comparison with the cha
 
 bench-canary: setup ## how often a healthy canary is rolled back and how soon a sick one, beside fixed thresholds
 	@$(BIN)/python -m benchmarks.canary
+
+bench-weights: setup ## how soon a change of weights holds at the edge, and whether a request is lost by it
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/weights.py
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)

@@ -27,11 +27,24 @@ class ShadowParams(Section):
         Of the requests that are copied.
     min_requests, min_seconds
         Copies, and time, that this step takes at least.
+    max_missing : float or None
+        Share of the requests that the candidate may not have answered at all; None asks nothing, as in the others.
+    max_flips : float or None
+        Share of the rows whose decision may differ.
+    far, max_far : float, float or None
+        Share of the rows whose probabilities may be more than `far` apart.
+    max_slice_flips : float or None
+        As `max_flips`, in any one part of the rows.
     """
 
     percent: Percent = 100
     min_requests: int = Field(default=200, ge=1)
     min_seconds: float = Field(default=30, ge=0)
+    max_missing: float | None = Field(default=0.05, gt=0, lt=1)
+    max_flips: float | None = Field(default=0.10, gt=0, lt=1)
+    far: float = Field(default=0.20, ge=0, le=1)
+    max_far: float | None = Field(default=0.05, gt=0, lt=1)
+    max_slice_flips: float | None = Field(default=0.30, gt=0, lt=1)
 
 
 class CanaryParams(Section):

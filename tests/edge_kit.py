@@ -20,7 +20,7 @@ import serving_kit as kit
 from greenlight.adapters.edge import Edge, validate, wait_until
 from greenlight.config import Settings
 
-# The conduct is a file beside the socket: empty, ``fail`` (500), ``hang`` (20 s), ``slow`` (80 ms), ``drop``.
+# The conduct is a file beside the socket: empty, ``fail`` (500), ``hang`` (20 s), ``slow`` (250 ms), ``drop``.
 SERVER = textwrap.dedent("""
     import asyncio, json, os, sys
     path, version = sys.argv[1:]
@@ -41,7 +41,7 @@ SERVER = textwrap.dedent("""
                         seen.write(json.dumps({"line": head[0], **headers}) + "\\n")
                 if does == "drop":
                     return
-                await asyncio.sleep({"hang": 20, "slow": 0.08}.get(does, 0))
+                await asyncio.sleep({"hang": 20, "slow": 0.25}.get(does, 0))
                 content = f"{version} {len(body)}".encode()
                 status = "500 Oops" if does == "fail" else "200 OK"
                 writer.write((f"HTTP/1.1 {status}\\r\\nx-model-version: {version}\\r\\n"

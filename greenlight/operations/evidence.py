@@ -26,8 +26,10 @@ from greenlight.errors import UsageError
 
 # So long none of the candidate's processes may be well before that ends its release; Envoy takes it out sooner.
 DOWN_S = 4.0
-# An answer is slow where it takes longer than all but this share of the stable version's.
+# An answer is slow where it takes so many times longer than all but this share of the stable version's: a candidate's
+# first answers, from caches that are cold, must not count as slow.
 SLOW_SHARE = 0.01
+SLOW_TIMES = 2
 LEAST_TIMED = 200
 LEAST_SLOW_MS = 5
 
@@ -62,13 +64,17 @@ class EdgeSource:
     edge : Edge
     slow_ms : float
         One of `edge_config.MS`.
+    budget_ms : float
+        The preflight's for an answer. Copies are held against that one: a copy always comes second, on cores that
+        answer the user at the same time, so that "slower than the stable version" would say nothing of the candidate.
     """
 
     name = "edge"
 
-    def __init__(self, edge: Edge, slow_ms: float) -> None:
+    def __init__(self, edge: Edge, slow_ms: float, budget_ms: float) -> None:
         self._edge = edge
         self._slow = f"{slow_ms:g}"
+        self._budget = f"{above(budget_ms):g}"
 
     def look(self, rollout: Rollout, cursor: Any, now: float) -> tuple[Seen, Any]:
         """See `Source.look`."""
@@ -92,9 +98,10 @@ class EdgeSource:
         )
         # While the candidate is out of the traffic a failure of the stable version tells nothing of either.
         beside = stable if seen_well else Counts(stable.requests)
+        slow = self._budget if step.mirror else self._slow
         bad = {
             FAILURES: (candidate.failures, beside.failures),
-            SLOW: (candidate.slower.get(self._slow, 0), beside.slower.get(self._slow, 0)),
+            SLOW: (candidate.slower.get(slow, 0), beside.slower.get(slow, 0)),
         }
         seen = Seen(
             max(candidate.requests, candidate.failures),
@@ -130,10 +137,10 @@ def limits(params: Params) -> Limits:
 
 
 def slow_limit(edge: Edge, rollout: Rollout, fallback_ms: float) -> float:
-    """From how many milliseconds on an answer is slow: what the stable version almost never takes.
+    """From how many milliseconds on an answer is slow: twice what the stable version hardly ever takes.
 
     It is fixed before the candidate's first request, from what the edge has seen of the stable version; with too few
-    answers for that, the least of `edge_config.MS` above `fallback_ms`.
+    answers for that it is `fallback_ms`. Either way the next of `edge_config.MS` above.
 
     Raises
     ------
@@ -144,8 +151,13 @@ def slow_limit(edge: Edge, rollout: Rollout, fallback_ms: float) -> float:
     if stable.timed >= LEAST_TIMED:
         for ms in MS:
             if ms >= LEAST_SLOW_MS and stable.slower[f"{ms:g}"] <= SLOW_SHARE * stable.timed:
-                return ms
-    return next((ms for ms in MS if ms >= fallback_ms), MS[-1])
+                return above(SLOW_TIMES * ms)
+    return above(fallback_ms)
+
+
+def above(ms: float) -> float:
+    """The least limit that the edge tells apart and that is not below `ms`."""
+    return next((limit for limit in MS if limit >= ms), MS[-1])
 
 
 class EvidenceFile:

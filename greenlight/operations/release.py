@@ -18,11 +18,12 @@ from greenlight.core.release import Desired
 from greenlight.core.release_plan import Step, Wish, parse
 from greenlight.errors import GreenlightError, UsageError
 from greenlight.operations import rollout as rollouts
-from greenlight.operations.evidence import EvidenceFile, shown
+from greenlight.operations.evidence import EvidenceFile, Source, shown
 from greenlight.operations.preflight import PreflightReport
 from greenlight.operations.release_ready import checking_ahead, ready, timed
 from greenlight.operations.release_report import ReleaseReport as ReleaseReport
 from greenlight.operations.serving import Log, Serving, silent
+from greenlight.operations.shadow_source import ShadowSource
 from greenlight.wiring import Project, open_project
 
 
@@ -135,8 +136,16 @@ def _by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
     if state.rollout is None:  # it did not start again
         return _ended(serving, state, wish, seconds, report)
     with timed(seconds, "steps"):
-        state = rollouts.Drive(serving, state.rollout).run()
+        state = rollouts.Drive(serving, state.rollout, _sources(serving)).run()
     return _ended(serving, state, wish, seconds, report)
+
+
+def _sources(serving: Serving) -> tuple[Source, ...]:
+    """Who is asked besides the edge."""
+    if not serving.settings.prediction_log_mb:
+        serving.log("predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared")
+        return ()
+    return (ShadowSource(serving.settings, serving.project.params),)
 
 
 def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:

@@ -74,7 +74,8 @@ class Drive:
             slow_ms = known.slow_limit(serving.edge, rollout, self.params.preflight.max_p99_ms)
             begun = Evidence(rollout.id, limits, slow_ms)
         self.evidence = begun
-        self.sources = (EdgeSource(serving.edge, begun.slow_ms), *sources)
+        edge = EdgeSource(serving.edge, begun.slow_ms, self.params.preflight.max_p99_ms)
+        self.sources = (edge, *sources)
         self.told = ""
 
     def begin(self) -> None:
