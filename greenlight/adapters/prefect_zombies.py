@@ -22,7 +22,8 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 ENDS = (
     *("Completed", "Failed", "Cancelled", "Crashed"),
     *("Promoted", "KeptChampion", "Inconclusive", "NothingNew", "Joined", "DataRejected"),
-    *("Released", "Identical", "Equivalent", "Different"),
+    *("Released", "Waiting", "RolledBack", "Aborted", "Superseded", "GivenUp"),
+    *("Identical", "Equivalent", "Different"),
 )
 
 

@@ -42,9 +42,7 @@ def under_way_view(release: Mapping[str, Any]) -> Table | None:
         share = f"copies of {release['mirror'] / 100:g} % of the requests"
     return facts_table(
         {
-            "release": Text.assemble(
-                (release["candidate"], "bold"), f" beside {release['stable']}: {release['where']}"
-            ),
+            "release": Text.assemble((str(release["where"]), "bold"), f", beside {release['stable']}"),
             "has": share,
             "asked": asked,
             "state": Text(state, "yellow") if state else "",

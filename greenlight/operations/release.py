@@ -7,7 +7,6 @@ second waits for the one at work; a version that comes while another one stands 
 from __future__ import annotations
 
 import subprocess
-import time
 
 from greenlight.adapters import locks
 from greenlight.adapters.registry import Version
@@ -15,15 +14,12 @@ from greenlight.config import Settings
 from greenlight.core import release as moves
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
-from greenlight.core.release_plan import Step, Wish, parse
+from greenlight.core.release_plan import Wish, parse
 from greenlight.errors import GreenlightError, UsageError
-from greenlight.operations import rollout as rollouts
-from greenlight.operations.evidence import EvidenceFile, Source, shown
-from greenlight.operations.preflight import PreflightReport
 from greenlight.operations.release_ready import checking_ahead, ready, timed
 from greenlight.operations.release_report import ReleaseReport as ReleaseReport
+from greenlight.operations.rollout_end import end, none_under_way
 from greenlight.operations.serving import Log, Serving, silent
-from greenlight.operations.shadow_source import ShadowSource
 from greenlight.wiring import Project, open_project
 
 
@@ -66,6 +62,9 @@ def release(
     ServerError, EdgeError, BentoError
         A part failed; before the switch, whatever served keeps serving.
     """
+    # Here and not above: statistics and frames take a second to import, and a roll back needs neither.
+    from greenlight.operations.release_by_steps import by_turn, next_in_line
+
     project = open_project(settings)
     serving = Serving(project, log)
     wish = Wish(project.registry.get(version).name, strategy, instead_of)
@@ -73,13 +72,13 @@ def release(
     if supersede:
         under_way = serving.desired.load().rollout
         if under_way and under_way.version != wish.version:
-            rollouts.end(serving, "superseded", f"by {wish.version}")
+            end(serving, "superseded", f"by {wish.version}")
     with locks.turn(settings.home / "locks" / "release.lock", f"the release of {wish.version}", log):
-        report = _by_turn(serving, wish)
-        while (later := _next_in_line(serving)) is not None:
+        report = by_turn(serving, wish)
+        while (later := next_in_line(serving)) is not None:
             log(f"{later.version} waited for its turn")
             try:
-                log(_by_turn(serving, later).summary())
+                log(by_turn(serving, later).summary())
             except GreenlightError as exc:
                 log(f"{later.version} was not released: {exc}")
     return report
@@ -95,7 +94,7 @@ def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
     """
     rollout = Serving(open_project(settings)).desired.load().rollout
     if rollout is None:
-        raise rollouts.none_under_way()
+        raise none_under_way()
     return release(settings, rollout.version, strategy=rollout.strategy, log=log)
 
 
@@ -107,100 +106,20 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
         serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
-            return _already(serving, target)
-        _require_comparison(state, target.name, instead_of)
+            return already(serving, target)
+        require_comparison(state, target.name, instead_of)
         return _release(serving, target, state, sealing)
 
 
-def _by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
-    """One release, by its strategy, while no other one is driven."""
-    project, version = serving.project, wish.version
-    asked = project.params.release
-    plan = rollouts.steps_of(parse(wish.strategy or asked.strategy, asked.plan), project.params)
-    under_way = serving.desired.load().rollout
-    if under_way is None and (len(plan) == 1 or not serving.desired.load().live):
-        return release_in(project, version, instead_of=wish.instead_of, log=serving.log)
-    seconds: dict[str, float] = {}
-    target, report = project.registry.get(version), None
-    with serving.desired.changing(f"release of {version}"), checking_ahead(serving, target) as sealing:
-        serving.require_up()
-        state = serving.tidy()
-        if state.live == version:
-            return _already(serving, target)
-        if state.rollout is None:
-            _require_comparison(state, version, wish.instead_of)
-            report = _get_warm(serving, target, state, plan, wish, sealing, seconds)
-        elif state.rollout.version != version:
-            return _queue(serving, state, wish)
-        state = serving.heal()
-    if state.rollout is None:  # it did not start again
-        return _ended(serving, state, wish, seconds, report)
-    with timed(seconds, "steps"):
-        state = rollouts.Drive(serving, state.rollout, _sources(serving)).run()
-    return _ended(serving, state, wish, seconds, report)
-
-
-def _sources(serving: Serving) -> tuple[Source, ...]:
-    """Who is asked besides the edge."""
-    if not serving.settings.prediction_log_mb:
-        serving.log("predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared")
-        return ()
-    return (ShadowSource(serving.settings, serving.project.params),)
-
-
-def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:
-    rollout = state.rollout
-    assert rollout is not None
-    serving.desired.save(steps.enqueue(state, wish), f"{wish.version} waits for its turn")
-    why = f"for the release of {rollout.where}" + (
-        f", which waits for {rollout.waits_for}" if rollout.waits_for else ""
-    )
-    return ReleaseReport(state.live, state.live, False, outcome="waiting", asked=wish.version, reason=why)
-
-
-def _next_in_line(serving: Serving) -> Wish | None:
-    """The release whose turn has come, taken out of the line."""
-    if serving.desired.load().rollout is not None:
-        return None
-    with serving.desired.changing("the next release"):
-        state = serving.desired.load()
-        if state.next is None or state.rollout is not None:
-            return None
-        serving.desired.save(steps.dequeue(state), f"the turn of {state.next.version}")
-        return state.next
-
-
-def _ended(
-    serving: Serving, state: Desired, wish: Wish, seconds: dict[str, float], report: PreflightReport | None
-) -> ReleaseReport:
-    """What became of the release of `wish`."""
-    version, last = wish.version, state.last
-    waits = state.rollout is not None and state.rollout.version == version
-    outcome, reason, previous = "promoted", "", state.live
-    if waits and state.rollout:
-        outcome, reason = "waiting", f"for {state.rollout.waits_for}"
-    elif last and last.version == version:
-        outcome, reason, previous = last.outcome, last.reason, last.stable
-    return ReleaseReport(
-        state.live,
-        previous,
-        False,
-        preflight=report.to_json() if report else {},
-        seconds=seconds,
-        outcome=outcome,
-        asked=version,
-        reason=reason,
-        evidence=shown(EvidenceFile(serving.settings.home).read()),
-    )
-
-
-def _already(serving: Serving, target: Version) -> ReleaseReport:
+def already(serving: Serving, target: Version) -> ReleaseReport:
+    """Make everything agree with what serves, and say that it does."""
     serving.heal()
     serving.log(f"{target.name} serves already")
     return ReleaseReport(target.name, target.name, already_live=True, asked=target.name)
 
 
-def _require_comparison(state: Desired, version: str, instead_of: str | None) -> None:
+def require_comparison(state: Desired, version: str, instead_of: str | None) -> None:
+    """Refuse a version that was compared with another one than serves."""
     if instead_of is not None and state.live not in ("", instead_of):
         raise UsageError(
             f"{state.live} serves by now, and {version} was compared with {instead_of or 'no champion'}",
@@ -228,33 +147,3 @@ def _release(serving: Serving, target: Version, state: Desired, sealing: subproc
     with timed(seconds, "drain"):
         serving.retire(state)
     return ReleaseReport(target.name, previous, False, str(bento), report.to_json(), seconds, asked=target.name)
-
-
-def _get_warm(
-    serving: Serving,
-    target: Version,
-    state: Desired,
-    plan: tuple[Step, ...],
-    wish: Wish,
-    sealing: subprocess.Popen[str] | None,
-    seconds: dict[str, float],
-) -> PreflightReport:
-    """From nothing to a candidate that is loaded, verified and answers; it has its label then, and no traffic yet."""
-    asked, now = serving.project.params.release, time.time()
-    salt = asked.ab.salt or f"{target.name}-{state.generation}"
-
-    def begin(state: Desired, version: str) -> Desired:
-        strategy = wish.strategy or asked.strategy
-        return steps.begin_rollout(state, version, plan, strategy=strategy, salt=salt, now=now)
-
-    state, _, report = ready(serving, target, state, sealing, seconds, begin)
-    if not state.incoming:  # it was on standby: its servers run, and the edge must learn of the release
-        state = serving.desired.save(begin(state, target.name), f"{target.name} is warm")
-        serving.tell_edge()
-    state = serving.desired.save(steps.warmed(state, time.time()), f"{target.name} is the candidate: {_names(plan)}")
-    serving.log(f"{target.name} is the candidate: {_names(plan)}")
-    return report
-
-
-def _names(plan: tuple[Step, ...]) -> str:
-    return ", ".join(step.name for step in plan)

@@ -6,8 +6,8 @@ from greenlight.adapters.desired import DesiredState
 from greenlight.config import Settings
 from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
-from greenlight.operations import rollout as rollouts
 from greenlight.operations.release import ReleaseReport, release_in
+from greenlight.operations.rollout_end import end
 from greenlight.operations.run_version import version_of
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
@@ -45,7 +45,7 @@ def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = s
     project = open_project(settings, lenient=True)
     target = _target(project, to, to_run) if to or to_run else ""
     serving = Serving(project, log)
-    ended = rollouts.end(serving, "aborted", "a person rolled back")
+    ended = end(serving, "aborted", "a person rolled back")
     if ended and not target:
         live = serving.desired.load().live
         return ReleaseReport(live, live, False, outcome=ended.outcome, asked=ended.version, reason=ended.reason)

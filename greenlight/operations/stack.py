@@ -20,8 +20,8 @@ from greenlight.adapters.edge_config import REQUEST_TIMEOUT_S
 from greenlight.adapters.edge_drain import drain
 from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
+from greenlight.core.release import Desired
 from greenlight.errors import EdgeError, ServerError
-from greenlight.operations.evidence import status_of
 from greenlight.operations.looks import overridden
 from greenlight.operations.serving import EDGE, Log, Serving, silent
 from greenlight.wiring import open_project
@@ -167,8 +167,17 @@ def status(settings: Settings) -> StackStatus:
         history=tuple({"version": e.version, "created": e.created.isoformat()} for e in history),
         home=str(settings.home),
         note="" if serving.supervisor.runs() else _abandoned(settings, edge_up),
-        release=status_of(settings.home, state),
+        release=_release(settings, state),
     )
+
+
+def _release(settings: Settings, state: Desired) -> dict[str, Any]:
+    """The release by steps that is under way; what it takes to tell is imported only where there is one."""
+    if state.rollout is None:
+        return {}
+    from greenlight.operations.evidence import status_of
+
+    return status_of(settings.home, state)
 
 
 def _abandoned(settings: Settings, answers: bool) -> str:

@@ -341,6 +341,16 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         assert again.state == ("KeptChampion", "COMPLETED"), again.message
         assert "v2 again" in again.message
         assert stack.status(settings).live["version"] == "v1"
+        params = root / "params.yaml"
+        params.write_text(params.read_text().replace("patience_s: 600", "patience_s: 1"))
+        waits = server.run(root, "release", version="v2", strategy="canary")
+        assert waits.state == ("Waiting", "COMPLETED"), waits.message
+        assert "v2 waits (for 0 of 100 requests to v2 in canary 1 %" in waits.message
+        assert server.run(root, "release").state == ("Waiting", "COMPLETED"), "driven on, and still nobody asks"
+        assert stack.status(settings).release["candidate"] == "v2"
+        ended = server.run(root, "rollback")
+        assert ended.state == ("Aborted", "COMPLETED"), ended.message
+        assert stack.status(settings).release == {}
     finally:
         stack.down(settings)
 
