@@ -133,3 +133,9 @@ def test_no_module_takes_the_underscored_names_of_another() -> None:
     }
 
     assert taken == set()
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by name alone, and refuses the second one."""
+    names = [path.name for path in sorted((ROOT / "tests").rglob("*.py"))]
+    assert sorted(set(names)) == sorted(names)

@@ -225,6 +225,7 @@ class _Watch:
         self.ids = [flow_run_id]  # and those of its subflows
         self.state = ""
         self.stages: dict[str, Stage] = {}
+        self.unnamed: set[str] = set()
         self.lines: set[str] = set()
         self.held: dict[str, float] = {}
         self.complete = False
@@ -255,6 +256,9 @@ class _Watch:
             if child and child not in self.ids:
                 self.ids.append(child)
             name, state = _SUFFIX.sub("", task["name"]), task["state_type"] or "PENDING"
+            # A task's own name replaces the generic one with its suffix a moment after it began to run.
+            generic = name != task["name"] and state not in TERMINAL
+            (self.unnamed.add if generic else self.unnamed.discard)(task["id"])
             stage = Stage(name, state, task["total_run_time"] or 0.0)
             if self.stages.get(task["id"]) != stage:
                 self.stages[task["id"]] = stage
@@ -270,7 +274,8 @@ class _Watch:
             if line["id"] in self.lines:
                 continue
             stage = self.stages.get(line["task_run_id"] or "")
-            if line["task_run_id"] and stage is None and self._may_wait(line["id"]):
+            nameless = stage is None or line["task_run_id"] in self.unnamed
+            if line["task_run_id"] and nameless and self._may_wait(line["id"]):
                 return
             self.lines.add(line["id"])
             name = stage.name if stage else ""
@@ -279,5 +284,5 @@ class _Watch:
             self.complete |= own and line["message"].startswith("Finished in state")
 
     def _may_wait(self, line: str) -> bool:
-        """Whether to hold a line back: its task becomes known a moment after its first words."""
+        """Whether to hold a line back: its task, and the task's name, become known a moment after its first words."""
         return time.monotonic() - self.held.setdefault(line, time.monotonic()) < HOLD_S

@@ -341,6 +341,29 @@ def test_a_run_tells_its_lines_stages_and_end_its_subflows_too(settings: Setting
     assert prefect_runs.unfinished(settings, RETRAIN) == []
 
 
+def test_a_line_that_comes_before_its_tasks_name_waits_for_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server learns the name of a task with the state after `Running`; until then it says `stage-0f3`."""
+    looks = iter([("stage-0f3", "RUNNING"), ("train", "COMPLETED")])
+
+    def answer(_: Settings, __: str, path: str, ___: Any = None) -> Any:
+        if path.startswith("/task_runs"):
+            name, state = next(looks)
+            return [{"id": "t", "name": name, "state_type": state, "state": None, "total_run_time": 1.0}]
+        if path.startswith("/logs"):
+            line = {"timestamp": "2026-01-01T00:00:00Z", "level": 20, "name": "x", "message": "done"}
+            return [line | {"id": "l", "task_run_id": "t", "flow_run_id": "f"}]
+        return {"state_name": "Running", "state_type": "RUNNING", "state": {}}
+
+    monkeypatch.setattr(prefect_runs, "request", answer)
+    lines: list[prefect_runs.LogLine] = []
+    watch = prefect_runs._Watch(settings, "f", prefect_runs.Watcher(on_log=lines.append))
+    watch.look()
+    watch.look()
+    assert [line.stage for line in lines] == ["train"]
+
+
 def test_a_rejection_is_an_end_with_its_own_name(settings: Settings, worker: None) -> None:
     final, _ = finished(settings, as_of="bad")
     assert (final.name, final.type) == ("DataRejected", "FAILED")
