@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from bentos.classifier import bulk, tables
-from bentos.classifier.columns import columns_of
+from bentos.classifier import bulk
+from bentos.classifier.columns import ANSWERED, columns_of
 from bentos.classifier.tensors import DATATYPES
 from bentos.classifier.v2 import BINARY, OUTPUTS
 
@@ -84,7 +84,7 @@ def _bulk() -> dict[str, Any]:
             "The columns are those of a row; text columns may be dictionaries, times may be text as in JSON, a column "
             "that may be null may be missing. "
             f"At most {bulk.MAX_ROWS:,} rows, {bulk.MAX_BODY_BYTES // 1024**2} MiB and {bulk.TIMEOUT_S} s. "
-            f"The answer has the columns {', '.join(tables.ANSWER)}, a row a row, in the format of the request, or in "
+            f"The answer has the columns {', '.join(ANSWERED)}, a row a row, in the format of the request, or in "
             "the other one where `Accept` asks for it alone. Every row is checked before the answer begins."
         ),
         "requestBody": {"required": True, "content": content},

@@ -16,18 +16,14 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from bentos.classifier.columns import ANSWERED
 from bentos.classifier.frames import RowCheck
 from bentos.classifier.problems import Problem
 from bentos.classifier.scorer import Scorer
 from greenlight.core.model import Scores
 
 PIECE = 65_536  # rows scored at once
-ANSWER: dict[str, Any] = {
-    "prediction_id": pl.String,
-    "probability": pl.Float32,
-    "decision": pl.Boolean,
-    "model_version": pl.String,
-}
+ANSWER: dict[str, Any] = dict(zip(ANSWERED, (pl.String, pl.Float32, pl.Boolean, pl.String), strict=True))
 
 
 @dataclass
