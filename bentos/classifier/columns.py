@@ -13,8 +13,7 @@ Kind = Literal["text", "integer", "number", "boolean", "datetime", "date", "time
 _TYPES: dict[str, Kind] = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "text"}
 _FORMATS: dict[str, Kind] = {"date-time": "datetime", "date": "date", "time": "time"}
 
-# Columns of the answer to a table, in their order. Here and not in `tables`, which imports Polars: that would be 35 MB in
-# every server.
+# Columns of the answer to a table, in order. Here and not in `tables`, which imports Polars: 35 MB in every server.
 ANSWERED = ("prediction_id", "probability", "decision", "model_version")
 
 
