@@ -175,14 +175,24 @@ INFRASTRUCTURE = (
             "test tests/operations/test_release.py::test_an_altered_or_unsigned_version_never_serves",
         ),
     ),
-    ("The model is debuggable by observing step by step on a single example",),
+    (
+        "The model is debuggable by observing step by step on a single example",
+        _claim(
+            "in part",
+            "one kept prediction back to its row, its features as the model got them, and its score once more",
+            "command trace",
+            "test tests/operations/test_kept_predictions.py::test_trace_goes_back_to_run_and_features",
+            lacks="a person asks for it, prediction by prediction",
+        ),
+    ),
     (
         "Models are canaried before serving",
         _claim(
-            "automatic",
-            "a release takes shares of the traffic, and goes back by itself",
-            'text greenlight/config.py::"canary"',
+            "in part",
+            "a release can take growing shares of the traffic, and goes back by itself",
+            "test tests/operations/test_rollout_drive.py::test_a_candidate_that_fails_is_rolled_back_*",
             "text docs/release.md::canary",
+            lacks="params.yaml asks for all traffic at once",
         ),
     ),
     (
@@ -237,10 +247,11 @@ MONITORING = (
     (
         "The model is numerically stable",
         _claim(
-            "in part",
-            "a probability that is no number fails every gate; extreme and missing values must be answered",
+            "automatic",
+            "a probability that is no number fails every gate; a served one is refused, counted, and an alert",
             "gate answers",
-            lacks="no watch on what is served",
+            "test tests/bentos/test_service_metrics.py::test_what_is_no_probability_is_never_handed_out",
+            "text deploy/prometheus/alerts.yml::greenlight_answers_total",
         ),
         _claim(
             "in part",
