@@ -89,7 +89,10 @@ class TableRows:
 
     def _write(self, frame: pl.DataFrame) -> None:
         path = self.folder / f"{self.name}-{len(self._files):05d}.parquet"
-        expectation_suite.with_keys(frame, self.expectations).write_parquet(path, compression="lz4")
+        # Read once or twice and gone: packing them, or counting what DuckDB could skip, costs more than it saves.
+        expectation_suite.with_keys(frame, self.expectations).write_parquet(
+            path, compression="uncompressed", statistics=False
+        )
         self._files.append(path)
 
 
