@@ -21,6 +21,7 @@ from greenlight.adapters.edge_binary import validate as validate
 from greenlight.adapters.edge_clusters import ROLES, Role, cluster_name, release_name
 from greenlight.adapters.edge_config import EdgePaths
 from greenlight.adapters.sockets import Answer, UnixHttp, runtime_dir
+from greenlight.adapters.waiting import wait_until as wait_until
 from greenlight.config import Settings
 from greenlight.core.rollout import Traffic
 from greenlight.errors import EdgeError
@@ -281,16 +282,6 @@ class Edge:
 
     def _failures(self, prefix: str) -> int:
         return sum(int(v) for k, v in self.stats(prefix).items() if k.endswith(("_failure", "_rejected")))
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float, pause_s: float) -> bool:
-    """Ask `holds` every `pause_s` until it says yes or the time is up; return what it said last."""
-    until = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(pause_s)
-    return True
 
 
 def _all_to(version: str, addressable: Sequence[str] = ()) -> Traffic:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.sockets import runtime_dir
+from greenlight.adapters.waiting import wait_until
 from greenlight.errors import ServerError
 
 START_TIMEOUT_S = 20.0

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlight.adapters.edge import ACK_TIMEOUT_S, Edge, wait_until
+from greenlight.adapters.edge import ACK_TIMEOUT_S, Edge
 from greenlight.adapters.edge_guard import certificate_document
+from greenlight.adapters.waiting import wait_until
 from greenlight.edge_settings import EdgeSettings
 from greenlight.errors import ConfigError, EdgeError
 

@@ -14,12 +14,13 @@ from greenlight.adapters import bento as bentos
 from greenlight.adapters import tls
 from greenlight.adapters.client_keys import ClientKeys
 from greenlight.adapters.desired import DesiredState
-from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.edge import Edge
 from greenlight.adapters.edge_config import REQUEST_TIMEOUT_S
 from greenlight.adapters.edge_drain import drain
 from greenlight.adapters.model_servers import ModelServers
 from greenlight.adapters.registry import Version
 from greenlight.adapters.servers import Supervisor, Watcher, tail
+from greenlight.adapters.waiting import wait_until
 from greenlight.core import release as moves
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
