@@ -7,9 +7,12 @@ from pathlib import Path
 
 
 def certificate(
-    folder: Path, name: str, *, days: float = 30, since: float = -1, of: str = "", secret: bytes = b""
+    folder: Path, name: str, *, days: float = 30, since: float = -1, of: str = "", secret: bytes = b"", serial: int = 0
 ) -> dict[str, Path]:
-    """A certificate signed by itself and its key, written in one go each; `of` names another's key."""
+    """A certificate signed by itself and its key, written in one go each; `of` names another's key.
+
+    Without `serial` the number is a random one.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,7 +25,7 @@ def certificate(
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(made.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(now + timedelta(days=since))
         .not_valid_after(now + timedelta(days=days))
         .sign(made, hashes.SHA256())
