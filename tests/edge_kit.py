@@ -172,7 +172,7 @@ def world(
         made.processes[version] = subprocess.Popen(command)
     envoy = subprocess.Popen(made.edge.command(), stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(made.edge.is_up, 20, 0.05)
+        assert wait_until(made.edge.is_up, 30, 0.05)
         for version in versions:
             made.edge.wait_healthy(version, 1)
         yield made

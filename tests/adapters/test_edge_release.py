@@ -164,17 +164,17 @@ def test_copies_reach_the_candidate_marked_and_nobody_waits_for_them(edge: World
     before = counts(edge)
     answers = edge.ask(20, x_shadow="1", x_request_id="mine")
     assert answers.by_version == {"v1": 20}
-    assert wait_until(lambda: len(edge.seen("v2")) == 20, 5, 0.02)
+    assert wait_until(lambda: len(edge.seen("v2")) == 20, 30, 0.02)
     assert {line.get("x-shadow") for line in edge.seen("v2")} == {"1"}
     assert {line.get("x-shadow") for line in edge.seen("v1")} == {None}
     assert {line["x-request-id"] for line in edge.seen("v2")} == {"mine"}
     edge.behave("v2", "fail")
     assert edge.ask(10).by_status == {200: 10}
-    assert wait_until(lambda: counts(edge).copies.since(before.copies).failures == 10, 5, 0.02)
+    assert wait_until(lambda: counts(edge).copies.since(before.copies).failures == 10, 30, 0.02)
     edge.behave("v2", "hang")
     begun = time.monotonic()
     assert edge.ask(MOST_COPIES + 40).by_version == {"v1": MOST_COPIES + 40}
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15, "a copy that hangs for 20 s"
     since = counts(edge).copies.since(before.copies)
     assert since.requests == 30 + MOST_COPIES + 40
     assert since.failures == 10 + 40, "what found no room is a failure of the candidate"
@@ -225,7 +225,7 @@ def test_slow_answers_are_counted_for_each_version(edge: World) -> None:
     before = counts(edge)
     edge.behave("v2", "slow")
     asked = edge.ask(40).by_version
-    assert wait_until(lambda: counts(edge).candidate.since(before.candidate).timed == asked["v2"], 5, 0.1)
+    assert wait_until(lambda: counts(edge).candidate.since(before.candidate).timed == asked["v2"], 30, 0.1)
     since = counts(edge)
     candidate, stable = since.candidate.since(before.candidate), since.stable.since(before.stable)
     assert candidate.slower["75"] == asked["v2"]

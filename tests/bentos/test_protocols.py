@@ -90,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         envoy = subprocess.Popen(edge.command(), stderr=subprocess.DEVNULL)
     try:
         assert model_servers.wait_ready(socket, 60, lambda: model.poll() is None), (home / "server.log").read_text()
-        assert wait_until(edge.is_up, 20, 0.05)
+        assert wait_until(edge.is_up, 30, 0.05)
         edge.wait_healthy("v3", 1)
         with httpx.Client(base_url=f"http://127.0.0.1:{made.edge_port}", timeout=60) as client:
             yield Server(made.edge_port, psutil.Process(model.pid), client)

@@ -80,7 +80,7 @@ def predict(settings: Settings, rows: int = 1, seed: int = 1, **headers: str) ->
 def kept(settings: Settings, ids: list[str]) -> pl.DataFrame:
     """The rows of these predictions, once they are written."""
     wanted = PredictionLog(settings.home).scan().filter(pl.col("prediction_id").is_in(ids))
-    assert wait_until(lambda: wanted_now(settings, ids).height == len(ids), 5, 0.05), wanted.collect()
+    assert wait_until(lambda: wanted_now(settings, ids).height == len(ids), 30, 0.05), wanted.collect()
     return wanted_now(settings, ids).sort("row")
 
 
@@ -298,7 +298,7 @@ def test_figures_count_scores_rows_and_the_log(settings: Settings) -> None:
     before = figures(settings)
     answers = predict(settings, 40, seed=40)
     kept(settings, [one["prediction_id"] for one in answers])
-    assert wait_until(lambda: log_rows(figures(settings)) >= log_rows(before) + 40, 3, 0.1)
+    assert wait_until(lambda: log_rows(figures(settings)) >= log_rows(before) + 40, 30, 0.1)
     after = figures(settings)
 
     def grown(name: str) -> float:
@@ -356,7 +356,7 @@ def test_ended_servers_write_what_they_have_and_compact_keeps_every_row(settings
     names = [one["prediction_id"] for i in range(6) for one in predict(settings, 2, seed=50 + i)]
     for pid in victims:  # at once, before the quarter of a second is over: they write what they have and end
         os.kill(pid, signal.SIGTERM)
-    assert wait_until(lambda: all(not processes.is_alive(pid) for pid in victims), 10, 0.05)
+    assert wait_until(lambda: all(not processes.is_alive(pid) for pid in victims), 30, 0.05)
     assert kept(settings, names).height == 12
     before = PredictionLog(settings.home).scan().collect().height
     done = cli(settings, "predictions", "compact", "--json")

@@ -260,7 +260,7 @@ def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
         for name, socket in zip(serving.servers.names("v1"), serving.servers.sockets("v1"), strict=True):
             pid = serving.supervisor.state(name).pid
             os.kill(pid, signal.SIGKILL)
-            assert wait_until(lambda: serving.supervisor.state(name).pid not in (0, pid), 10, 0.05)  # noqa: B023
+            assert wait_until(lambda: serving.supervisor.state(name).pid not in (0, pid), 30, 0.05)  # noqa: B023
             assert wait_ready(socket, 30)
             time.sleep(2.5)  # two health checks: until then the edge may still take the dead one for well
             serving.edge.wait_healthy("v1", 2, 30)
@@ -316,7 +316,7 @@ def test_killed_edge_comes_back_with_the_live_version(up: Stack) -> None:
     up.release("v1")
     pid = up.serving.supervisor.state("edge").pid
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: up.serving.edge.is_up() and up.serving.supervisor.state("edge").pid != pid, 20, 0.05)
+    assert wait_until(lambda: up.serving.edge.is_up() and up.serving.supervisor.state("edge").pid != pid, 30, 0.05)
     up.serving.edge.wait_healthy("v1", 2)
     assert up.version() == "v1"
 

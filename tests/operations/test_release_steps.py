@@ -168,6 +168,6 @@ def test_a_roll_back_ends_a_release_and_a_newer_version_supersedes_it(up: Stack)
     assert [json.loads(line)["last"]["outcome"] for line in history if "superseded" in line][:1] == ["superseded"]
     pid = up.serving.supervisor.state("edge").pid
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: up.serving.edge.is_up() and up.serving.supervisor.state("edge").pid != pid, 20, 0.05)
+    assert wait_until(lambda: up.serving.edge.is_up() and up.serving.supervisor.state("edge").pid != pid, 30, 0.05)
     up.serving.edge.wait_healthy("v3", 2)
     assert up.version() == "v3"

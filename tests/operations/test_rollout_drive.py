@@ -142,7 +142,7 @@ def test_a_candidate_that_fails_is_rolled_back_and_users_see_no_error(
     with Load(place.world) as load:
         begun = time.monotonic()
         state = place.drive()
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
     assert load.errors == []
     assert set(load.statuses) == {200}
     assert (state.live, state.rollout, state.retiring) == ("v1", None, ("v2",)), "stopped once a supervisor is there"
@@ -157,7 +157,7 @@ def test_a_candidate_that_is_slow_is_rolled_back(place: Place) -> None:
     place.set(canary={"percent": [50], "min_requests": 400, "min_seconds": 0.3})
     place.warm("canary")
     with Load(place.world, clients=3) as load:
-        assert wait_until(lambda: load.versions["v1"] > 400, 20, 0.05)
+        assert wait_until(lambda: load.versions["v1"] > 400, 30, 0.05)
         time.sleep(1.2)  # Envoy gathers times once a second; slow is what the stable version hardly ever is
         place.world.behave("v2", "slow")
         state = place.drive()
@@ -193,7 +193,7 @@ def test_a_killed_driver_leaves_users_safe_and_another_one_goes_on_with_what_was
         assert known["release"] == state.rollout.id
         assert known["guard"]["judged"]["failures"] >= 60
         before = load.versions["v2"]
-        assert wait_until(lambda: load.versions["v2"] > before, 5, 0.05), "the step stands without a driver"
+        assert wait_until(lambda: load.versions["v2"] > before, 30, 0.05), "the step stands without a driver"
         assert place.drive().live == "v2"
     assert load.errors == []
     assert set(load.statuses) == {200}
@@ -223,7 +223,7 @@ def test_a_person_pauses_resumes_advances_and_aborts_under_a_driver(place: Place
     driver = threading.Thread(target=lambda: ends.append(place.drive()))
     with Load(place.world) as load:
         driver.start()
-        assert wait_until(lambda: load.versions["v2"] > 30, 20, 0.05)
+        assert wait_until(lambda: load.versions["v2"] > 30, 30, 0.05)
         assert place.state.rollout
         assert (place.state.rollout.step, place.state.rollout.paused) == (0, True), "enough was seen, and it holds"
         place.set(canary={"percent": [1], "min_requests": 5})

@@ -119,7 +119,7 @@ def test_what_goes_wrong_is_counted_by_why(live: Settings) -> None:
         Serving(open_project(live)).supervisor.remove("edge")
         with Serving(open_project(live)).desired.changing("test"):
             Serving(open_project(live)).edge_up()
-            assert wait_until(lambda: edge.healthy("v1") == 1, 15, 0.05)
+            assert wait_until(lambda: edge.healthy("v1") == 1, 30, 0.05)
     assert found.sent == 160
     assert found.answered + sum(found.errors.values()) == 160
     # One that was just connecting when the port closed may be reset; none that was taken is lost.
@@ -179,7 +179,7 @@ def test_down_answers_what_is_under_way(live: Settings) -> None:
     asked = threading.Thread(target=lambda: found.append(play(live, Wish(rate=1, duration_s=0.1))))
     asked.start()
     try:
-        assert wait_until(lambda: serving.edge.active_requests("v1") == 1, 5, 0.01)
+        assert wait_until(lambda: serving.edge.active_requests("v1") == 1, 30, 0.01)
         threading.Timer(1.5, os.kill, (server, signal.SIGCONT)).start()
         stack.down(live)
     finally:
