@@ -215,10 +215,11 @@ class Settings(EdgeSettings):
 
 # Set by Greenlight for the processes that it starts; not for people.
 STAGE_REPORT_FILE = "GREENLIGHT_STAGE_REPORT_FILE"
+RUN_PROCESS = "GREENLIGHT_RUN_PROCESS"
 OF_SERVERS = frozenset(
     f"{PREFIX}{name}" for name in ("PREDICTION_FOLDER", "PREDICTION_HASH_KEY", "LABELS_FOLDER", "METRICS_FOLDER")
 )
-INTERNAL = frozenset({STAGE_REPORT_FILE}) | OF_SERVERS
+INTERNAL = frozenset({STAGE_REPORT_FILE, RUN_PROCESS}) | OF_SERVERS
 
 
 class _NoKeyTwice(yaml.SafeLoader):

@@ -13,7 +13,7 @@ from typing import Any
 
 from greenlight import errors
 from greenlight.adapters import scratch
-from greenlight.config import STAGE_REPORT_FILE
+from greenlight.config import RUN_PROCESS, STAGE_REPORT_FILE
 from greenlight.errors import GreenlightError, StageFailed
 
 NEARLY_FULL = 50e6  # bytes; what one stage writes, and what its libraries say of a full disk is hard to understand
@@ -24,7 +24,7 @@ def told() -> Iterator[Path]:
     """A file that the stage's process leaves its summary, or its error, in."""
     with scratch.passing("stage") as folder:
         path = folder / "said.json"
-        with _environment({STAGE_REPORT_FILE: str(path)}):
+        with _environment({STAGE_REPORT_FILE: str(path), RUN_PROCESS: str(os.getpid())}):
             yield path
 
 

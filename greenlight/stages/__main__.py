@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
+import select
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-from greenlight.config import STAGE_REPORT_FILE, Params
+from greenlight.config import RUN_PROCESS, STAGE_REPORT_FILE, Params
 from greenlight.errors import GreenlightError, UsageError, disk_fault
 
-PR_SET_PDEATHSIG = 1
 STAGES = ("snapshot", "validate", "featurize", "train", "evaluate", "gate")
 OWN = {"__main__", "__mp_main__", "greenlight"}
 
 
 def main(argv: list[str]) -> int:
     """Run one stage in the working directory."""
-    if STAGE_REPORT_FILE in os.environ:
-        _end_with_parent()
+    if RUN_PROCESS in os.environ:
+        _end_with(int(os.environ[RUN_PROCESS]))
     name = argv[0] if argv else ""
     try:
         if name not in STAGES or len(argv) != 1:
@@ -45,13 +45,26 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end this process with the run that started it: a killed run would go on training for hours."""
-    parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):  # Linux only
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel was told
+def _end_with(run: int) -> None:
+    """End this process with the run that started it, whose process ID is `run`: it would go on training for hours.
+
+    The kernel can end a child with its parent by itself (``PR_SET_PDEATHSIG``), but the parent is the shell that DVC
+    starts: bash gives its place to the command, dash stays between the two.
+    """
+    try:
+        handle = os.pidfd_open(run)
+    except ProcessLookupError:
         sys.exit(1)
+    except (OSError, AttributeError):  # not Linux, or one without it
+        return
+    watch = select.poll()
+    watch.register(handle, select.POLLIN)  # readable once it has ended
+
+    def wait() -> None:
+        watch.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="end with the run", daemon=True).start()
 
 
 def _process() -> dict[str, Any]:
