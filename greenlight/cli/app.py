@@ -14,6 +14,7 @@ from greenlight.cli import (
     proof,
     provenance,
     recover,
+    render,
     score_table,
     traffic,
     validate,
@@ -221,6 +222,7 @@ app.command(rich_help_panel="Look")(provenance.verify)
 app.command(rich_help_panel="Serve")(provenance.sign)
 app.command(rich_help_panel="Serve")(score_table.score)
 app.command(rich_help_panel="Serve")(releases.release)
+app.command(rich_help_panel="Serve")(render.render)
 
 
 @app.command(rich_help_panel="Serve")
