@@ -29,6 +29,12 @@ CALL_TIMEOUT_S = 10.0
 LOG_BYTES = 10 * 2**20
 LOG_FILES = 3
 FINGERPRINT = "GL_WATCHER"
+# How often circus looks whether a process has died: what is killed is away for half of it, and its own start.
+LOOK_S = 0.2
+# Circus repeats a start that the system refuses (its folder is gone, the program is) without end and without doing
+# anything else. A shell always starts: then it is a process that ends at once, is started anew after a while, and says
+# in its log what is missing.
+IN_FOLDER = ("/bin/sh", "-c", 'cd "$0" && exec "$@"')
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ class Supervisor:
             "[circus]\n"
             f"endpoint = {self.endpoint}\n"
             f"pubsub_endpoint = ipc://{self.runtime / 'circus-pub.sock'}\n"
-            "check_delay = 1\nstatsd = false\nhttpd = false\n",
+            f"check_delay = {LOOK_S}\nstatsd = false\nhttpd = false\n",
             encoding="utf-8",
         )
         marks = {processes.MARK: str(self.home), "PYTHONUNBUFFERED": "1"}
@@ -171,7 +177,7 @@ class Supervisor:
                 return False
             self.remove(watcher.name)
         options = {
-            "working_dir": str(watcher.folder),
+            "working_dir": "/",
             "copy_env": True,
             "env": {**watcher.environment, FINGERPRINT: watcher.fingerprint},
             "graceful_timeout": watcher.grace_s,
@@ -183,7 +189,7 @@ class Supervisor:
             "stdout_stream": self._log_stream(watcher.name),
             "stderr_stream": self._log_stream(watcher.name),
         }
-        command = " ".join(shlex.quote(part) for part in watcher.command)
+        command = shlex.join([*IN_FOLDER, str(watcher.folder), *watcher.command])
         self._must("add", name=watcher.name, cmd=command, options=options, start=True)
         return True
 

@@ -62,6 +62,23 @@ def test_process_that_ignores_the_first_signal_is_killed(supervisor: Supervisor)
     assert not processes.is_alive(pid)
 
 
+def test_a_process_whose_folder_is_gone_holds_nobody_else_up(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Circus tries a start that the system refuses again and again, and does nothing else meanwhile."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    supervisor.ensure(Watcher("homeless", [sys.executable, "-c", SLEEP], folder))
+    supervisor.ensure(watcher("other"))
+    homeless, other = supervisor.state("homeless").pid, supervisor.state("other").pid
+    folder.rmdir()
+    os.kill(homeless, signal.SIGKILL)
+    assert wait_until(lambda: "folder" in tail(supervisor.log_of("homeless")), 10, 0.05), "it says what is missing"
+    os.kill(other, signal.SIGKILL)
+    assert wait_until(lambda: supervisor.state("other").pid not in (0, other), 10, 0.05)
+    folder.mkdir()
+    begun = supervisor.log_of("homeless").read_text().count("begun")
+    assert wait_until(lambda: supervisor.log_of("homeless").read_text().count("begun") > begun, 10, 0.05)
+
+
 def test_killed_daemon_blocks_nothing_and_strangers_are_left_alone(supervisor: Supervisor) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", SLEEP], stdout=subprocess.DEVNULL)
     try:
