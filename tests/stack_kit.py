@@ -73,7 +73,9 @@ class Load:
         self._settings = settings
         self._end = threading.Event()
         self.answers: list[tuple[float, str]] = []
+        self.seconds: list[float] = []
         self.failures: list[str] = []
+        self.failed_at: list[float] = []
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
 
     def __enter__(self) -> Load:
@@ -86,17 +88,32 @@ class Load:
         for thread in self._threads:
             thread.join(20)
 
+    def silence(self, since: float) -> dict[str, float]:
+        """Seconds from `since` until the last failure was over, and how many requests failed after it."""
+        failed = [at for at in self.failed_at if at >= since]
+        over = [at for at, _ in self.answers if not failed or at > max(failed)]
+        back = min((at for at in over if at >= since), default=float("inf"))
+        return {"back_s": round(back - since, 2) if failed else 0.0, "failed_after": len(failed)}
+
     def _ask(self) -> None:
         connection = http.client.HTTPConnection(self._settings.host, self._settings.edge_port, timeout=10)
         while not self._end.is_set():
+            begun = time.monotonic()
             try:
                 connection.request("POST", "/predict", BODY, JSON)
                 reply = connection.getresponse()
                 content = reply.read()
-                if reply.status != 200:
-                    self.failures.append(f"{reply.status} {content[:120]!r}")
-                self.answers.append((time.time(), reply.headers.get("x-model-version", "")))
             except (OSError, http.client.HTTPException) as exc:
-                self.failures.append(repr(exc))
+                self._failed(repr(exc))
                 connection.close()
+            else:
+                self.seconds.append(time.monotonic() - begun)
+                if reply.status == 200:
+                    self.answers.append((time.time(), reply.headers.get("x-model-version", "")))
+                else:
+                    self._failed(f"{reply.status} {content[:120]!r}")
             time.sleep(0.004)
+
+    def _failed(self, how: str) -> None:
+        self.failed_at.append(time.time())
+        self.failures.append(how)

@@ -22,6 +22,9 @@ from greenlight.core import prediction_files
 from greenlight.errors import ServerError
 
 READY_PATH = "/readyz"
+# A server that has ended so often before it was ready will not get ready.
+MOST_STARTS = 3
+LOOK_S = 0.2
 
 
 def command(socket: Path, *, with_parent: bool = False) -> list[str]:
@@ -130,7 +133,8 @@ class ModelServers:
         Raises
         ------
         ServerError
-            One is not ready in time; the end of its log is in the message and none of them is left running.
+            One is not ready in time, or ends again and again; the end of its log is in the message and none of them is
+            left running.
         """
         keys.for_servers(self._settings)
         metrics = self._metrics(version)
@@ -149,15 +153,19 @@ class ModelServers:
             self._supervisor.ensure(watcher)
         until = time.monotonic() + self._settings.start_timeout_s
         for name, socket in zip(self.names(version), self.sockets(version), strict=True):
-            if not wait_ready(socket, until - time.monotonic()):
-                log = self._supervisor.log_of(name)
-                wrote = tail(log)
-                self.stop(version)
-                raise ServerError(
-                    f"{name} was not ready after {self._settings.start_timeout_s:g} s; it last wrote:\n{wrote}",
-                    where=str(log),
-                    todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
-                )
+            starts = _Starts(self._supervisor, name)
+            if wait_ready(socket, until - time.monotonic(), starts.are_few):
+                continue
+            log = self._supervisor.log_of(name)
+            limit = f"was not ready after {self._settings.start_timeout_s:g} s"
+            what = limit if starts.are_few() else f"ended {len(starts.pids) - 1} times before it was ready"
+            wrote = tail(log)
+            self.stop(version)
+            raise ServerError(
+                f"{name} {what}; it last wrote:\n{wrote}",
+                where=str(log),
+                todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
+            )
 
     def stop(self, version: str) -> None:
         """End all processes of `version`, those of an earlier number of processes as well."""
@@ -181,6 +189,22 @@ class ModelServers:
 
     def _metrics(self, version: str) -> Path:
         return self._settings.home / "serving" / "metrics" / version
+
+
+class _Starts:
+    """How often the supervisor has started one process since it was first asked."""
+
+    def __init__(self, supervisor: Supervisor, name: str) -> None:
+        self._supervisor, self._name = supervisor, name
+        self._next = 0.0
+        self.pids: set[int] = set()
+
+    def are_few(self) -> bool:
+        """Whether it may still get ready; asks the supervisor now and then."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOOK_S
+            self.pids |= {self._supervisor.state(self._name).pid} - {0}
+        return len(self.pids) <= MOST_STARTS
 
 
 def wait_ready(socket: Path, timeout_s: float, is_running: Callable[[], bool] = lambda: True) -> bool:

@@ -31,7 +31,7 @@ from greenlight.operations.workspace import materialize
 from greenlight.wiring import Project
 
 Log = Callable[[str], None]
-EDGE = "edge"
+EDGE, EDGE_LOG = "edge", "edge-log"
 # Envoy's threads take a new route a moment after it was acknowledged; idle must hold that long to count.
 SETTLE_S = 0.25
 
@@ -106,6 +106,7 @@ class Serving:
             self.edge.prepare(steps.traffic(state), known | self.clusters(), _releases(state))
         if self.supervisor.ensure(Watcher(EDGE, self.edge.command(), self.settings.home)):
             self.log("edge starting")
+        self.supervisor.ensure(Watcher(EDGE_LOG, self.edge.log_command(), self.settings.home))
         self.wait_for(EDGE, self.edge.is_up)
 
     def _hand_out(self) -> None:

@@ -23,7 +23,7 @@ import pytest
 import serving_kit as kit
 from certificate_kit import certificate
 
-from greenlight.adapters import tls
+from greenlight.adapters import edge_log, tls
 from greenlight.adapters.client_keys import OWN, ClientKeys, identity
 from greenlight.adapters.edge import Edge, wait_until
 from greenlight.adapters.edge_client import connect, credentials
@@ -444,6 +444,22 @@ def test_no_key_is_in_any_log(tmp_path: Path, upstream: Path) -> None:
     for log in (lab.edge.paths.access_log, lab.log):
         assert key not in log.read_text()
         assert own not in log.read_text()
+
+
+def test_the_access_log_is_bounded_and_loses_no_line(tmp_path: Path, upstream: Path) -> None:
+    with started(tmp_path, upstream) as lab:
+        log, admin = lab.edge.paths.access_log, lab.edge.paths.admin
+        for turn in range(edge_log.OLDER_FILES + 2):
+            for number in range(5):
+                lab.ask(path=f"/predict/{turn}/{number}")
+            assert not edge_log.bound(log, admin, 2**30)
+            assert edge_log.bound(log, admin, 0)
+            assert wait_until(log.exists, 10, 0.02)
+        lab.ask(path="/predict/last")
+    files = sorted(log.parent.glob("access.jsonl*"))
+    assert [file.name for file in files] == ["access.jsonl", *(f"access.jsonl.{n}" for n in (1, 2, 3))]
+    lines = [json.loads(line)["path"] for file in (*reversed(files[1:]), files[0]) for line in file.open()]
+    assert lines == [f"/predict/{turn}/{number}" for turn in (2, 3, 4) for number in range(5)] + ["/predict/last"]
 
 
 def test_what_is_under_way_is_answered_before_the_edge_stops(tmp_path: Path, upstream: Path) -> None:
