@@ -108,7 +108,6 @@ def spoil(up: Stack, version: str, fault: Fault, slow_s: float = 0.0) -> Path:
     folder = bento.path_of("flight_delay", version, up.settings.home)
     if fault.at_start:
         code = folder / SERVER
-        code.write_text(code.read_text() + "\n")
         text, at = code.read_text(), "\ndef "
         line = f"\nif __import__('os').environ.get('GREENLIGHT_PREDICTION_FOLDER'):\n    {fault.line}\n\n"
         code.write_text(text.replace(at, line + at, 1))
