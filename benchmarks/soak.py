@@ -206,7 +206,8 @@ def main() -> int:
         print(f"\n{name}: {place['requests']} answered, slowest {place['slowest_answer_s']} s, "
               f"{place['wrong_count']} failed, {place['left_before_the_answer']} left by their client")  # fmt: skip
         print(
-            "| process | own MB, first | last | per hour | largest | resident, largest |\n|---|---:|---:|---:|---:|---:|"
+            "| process | own MB, first | last | per hour | largest | resident, largest |\n"
+            "|---|---:|---:|---:|---:|---:|"
         )
         for process, kinds in place["memory_mb"].items():
             own = kinds["own"]

@@ -55,7 +55,7 @@ class Mix:
             "wrong values": (5, self._wrong_values),
             "wrong bodies": (4, self._wrong_body),
             "wrong paths": (2, lambda: _post(self._dice.choice(NOWHERE), {"x": uuid.uuid4().hex})),
-            "wrong labels": (2, lambda: _post("/labels", {"labels": [{"prediction_id": uuid.uuid4().hex, "label": 7}]})),
+            "wrong labels": (2, lambda: _post("/labels", {"labels": [{"prediction_id": self._key(), "label": 7}]})),
         }  # fmt: skip
 
     def draw(self) -> tuple[str, Request]:
@@ -63,13 +63,16 @@ class Mix:
         (kind,) = self._dice.choices(list(self._kinds), [weight for weight, _ in self._kinds.values()])
         method, path, body, headers = self._kinds[kind][1]()
         if self._dice.random() < 0.3:
-            headers = headers | {"x-greenlight-key": uuid.uuid4().hex, "x-request-id": uuid.uuid4().hex}
+            headers = headers | {"x-greenlight-key": self._key(), "x-request-id": self._key()}
         return kind, (method, path, body, headers)
 
     def answered(self, kind: str, content: bytes) -> None:
         """Remember the predictions of an answer: labels are for those."""
         if kind.startswith("predict, ") and kind != "predict, explained":
             self.handed_out.extend(one["prediction_id"] for one in json.loads(content)["predictions"])
+
+    def _key(self) -> str:
+        return uuid.uuid4().hex
 
     def _some(self, count: int) -> list[dict[str, Any]]:
         return [self._dice.choice(self._known) if self._dice.random() < 0.3 else self._new() for _ in range(count)]

@@ -23,6 +23,7 @@ from stack_kit import Load, Stack
 
 from greenlight.adapters import bento
 from greenlight.adapters.edge import wait_until
+from greenlight.config import Settings
 
 QUICK: dict[str, Any] = {
     "strategy": "plan", "plan": ["shadow", "canary", "full"], "look_s": 0.2, "patience_s": 30, "drain_s": 2,
@@ -181,7 +182,8 @@ def kill_during_release(up: Stack, victim: str, version: str = "v2") -> Seen:
         time.sleep(0.5)
         before = len(load.failures)
         pid = VICTIMS[victim](up)
-        assert pid and before == 0, load.failures[:3]
+        assert pid
+        assert before == 0, load.failures[:3]
         os.kill(pid, signal.SIGKILL)
         killed = time.time()
         if victim == "the supervisor":
@@ -195,3 +197,23 @@ def kill_during_release(up: Stack, victim: str, version: str = "v2") -> Seen:
         time.sleep(0.5)
     more |= load.silence(killed)
     return Seen(out.strip(), "", round(seconds, 1), len(load.answers), len(load.failures), load.failures[:5], more)
+
+
+def killed_at_every_save(settings: Settings, how: str, version: str = "") -> tuple[str, list[str]]:
+    """Start a release again and again, each of which dies at another moment (save_killer.py), until one ends.
+
+    Returns
+    -------
+    (str, list[str])
+        How it ended, and the moments at which its processes died.
+    """
+    moments = settings.home / "moments"
+    program = str(Path(__file__).with_name("save_killer.py"))
+    places = [str(settings.root), str(settings.edge_port), str(settings.workers), str(moments)]
+    while True:
+        command = [sys.executable, program, *places, how, *([version] if version else [])]
+        done = subprocess.run(command, cwd=kit.ROOT, capture_output=True, text=True, timeout=600, check=False,
+                              env=os.environ | {"PYTHONPATH": str(kit.ROOT)})  # fmt: skip
+        if done.returncode != -signal.SIGKILL:
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip(), moments.read_text().splitlines()

@@ -93,6 +93,21 @@ def test_what_is_killed_during_a_release_is_back_and_the_release_goes_on(
 
 
 @pytest.mark.slow
+def test_a_release_killed_before_and_after_every_save_ends_as_an_undisturbed_one(up: Stack) -> None:
+    """From getting ready to the last server that is stopped; each process dies once, at another moment."""
+    with Load(up.settings) as load:
+        outcome, moments = faults.killed_at_every_save(up.settings, "release", "v2")
+        time.sleep(0.5)
+    assert load.failures == []
+    assert outcome == "promoted"
+    assert (up.version(), up.champion(), up.models()) == ("v2", "v2", {"v1", "v2"})
+    state = up.serving.desired.load()
+    assert (state.live, state.incoming, state.retiring, state.rollout) == ("v2", "", (), None)
+    for what in ("starting v2", "v2 is the candidate", "shadow 100 %", "canary 5 %", "canary 100 %", "traffic to v2"):
+        assert any(what in moment for moment in moments), moments
+
+
+@pytest.mark.slow
 def test_a_release_that_is_killed_goes_on_and_a_newer_one_waits_or_supersedes(up: Stack) -> None:
     """kill -9 of the driver, then of the edge; status tells; `up` keeps the step; then v3 in the place of v2."""
     with Load(up.settings) as load:

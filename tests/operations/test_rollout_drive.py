@@ -17,6 +17,7 @@ import pytest
 import serving_kit as kit
 import yaml
 from edge_kit import Load, World, world
+from fault_kit import killed_at_every_save
 
 from greenlight.adapters.edge import wait_until
 from greenlight.config import Settings
@@ -197,6 +198,29 @@ def test_a_killed_driver_leaves_users_safe_and_another_one_goes_on_with_what_was
         assert place.drive().live == "v2"
     assert load.errors == []
     assert set(load.statuses) == {200}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conduct", ["ok", "fail"])
+def test_a_driver_killed_before_and_after_every_save_loses_nothing(place: Place, conduct: str) -> None:
+    """The next one goes on where it died; users see no error, and the end is that of an undisturbed release."""
+    place.warm("shadow", "canary")
+    with Load(place.world) as load:
+        if conduct == "fail":
+            place.world.behave("v2", "fail")
+        outcome, moments = killed_at_every_save(place.settings, "drive")
+    (place.settings.home / "moments").unlink()
+    assert load.errors == []
+    assert set(load.statuses) == {200}
+    saves = [moment for moment in moments if moment.startswith("before")]
+    if conduct == "fail":
+        assert (outcome, place.state.live, place.state.rollout) == ("rolled_back", "v1", None)
+        assert saves[0] == "before v2 rolled back"
+        return
+    assert (outcome, place.state.live, place.state.rollout) == ("promoted", "v2", None)
+    for step in ("shadow 100 % passed", "canary 10 % passed", "traffic to v2"):
+        assert any(step in save for save in saves), moments
+    assert len(moments) >= 2 * len(saves)
 
 
 def test_what_a_candidate_does_while_nobody_drives_counts_when_somebody_does_again(place: Place) -> None:
