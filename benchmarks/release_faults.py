@@ -48,6 +48,7 @@ def main() -> int:
             played[title] = asdict(seen)
             first = seen.said.splitlines()[0][:110] if seen.said else ""
             print(f"| {title} | {seen.ends} | {seen.seconds} | {seen.requests} | {seen.failed} | {first} |", flush=True)
+            print(*seen.failures, sep="\n", end="")
             if seen.ends != fault.ends or seen.failed:
                 wrong.append(f"{title}: {seen}")
         killed: dict[str, Any] = {}

@@ -127,8 +127,14 @@ class ModelServers:
         """The names of the processes of `version`."""
         return [f"model-{version}-{i + 1}" for i in range(self._settings.server_processes)]
 
-    def start(self, version: str, bento: Path, drain_s: float) -> None:
+    def start(self, version: str, bento: Path, drain_s: float, replaced: Callable[[], None] = lambda: None) -> None:
         """Have all processes of `version` run and wait until each is ready.
+
+        Parameters
+        ----------
+        replaced : callable
+            Called when a process that ran with other settings was replaced and is ready, before the next one is: of
+            processes that answer users never more than one is away.
 
         Raises
         ------
@@ -150,22 +156,28 @@ class ModelServers:
                 environment(self._settings.home, metrics) | keeping(self._settings) | response_cache(self._settings),
                 grace_s=drain_s + 10,
             )
-            self._supervisor.ensure(watcher)
+            ran = self._supervisor.state(name).pid
+            if self._supervisor.ensure(watcher) and ran and name != self.names(version)[-1]:
+                self._wait_ready(version, name, socket, self._settings.start_timeout_s)
+                replaced()
         until = time.monotonic() + self._settings.start_timeout_s
         for name, socket in zip(self.names(version), self.sockets(version), strict=True):
-            starts = _Starts(self._supervisor, name)
-            if wait_ready(socket, until - time.monotonic(), starts.are_few):
-                continue
-            log = self._supervisor.log_of(name)
-            limit = f"was not ready after {self._settings.start_timeout_s:g} s"
-            what = limit if starts.are_few() else f"ended {len(starts.pids) - 1} times before it was ready"
-            wrote = tail(log)
-            self.stop(version)
-            raise ServerError(
-                f"{name} {what}; it last wrote:\n{wrote}",
-                where=str(log),
-                todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
-            )
+            self._wait_ready(version, name, socket, until - time.monotonic())
+
+    def _wait_ready(self, version: str, name: str, socket: Path, timeout_s: float) -> None:
+        starts = _Starts(self._supervisor, name)
+        if wait_ready(socket, timeout_s, starts.are_few):
+            return
+        log = self._supervisor.log_of(name)
+        limit = f"was not ready after {self._settings.start_timeout_s:g} s"
+        what = limit if starts.are_few() else f"ended {len(starts.pids) - 1} times before it was ready"
+        wrote = tail(log)
+        self.stop(version)
+        raise ServerError(
+            f"{name} {what}; it last wrote:\n{wrote}",
+            where=str(log),
+            todo="correct the cause, or raise GREENLIGHT_START_TIMEOUT_S",
+        )
 
     def stop(self, version: str) -> None:
         """End all processes of `version`, those of an earlier number of processes as well."""

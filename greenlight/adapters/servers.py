@@ -66,7 +66,7 @@ class Watcher:
         """Changes when anything about how the process is started changes."""
         # What differs from shell to shell and changes nothing must not restart a process that works.
         environment = sorted((k, v) for k, v in self.environment.items() if k.upper() not in ("PATH", "NO_PROXY"))
-        parts = [list(self.command), str(self.folder), environment, self.grace_s]
+        parts = [list(self.command), str(self.folder), environment]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -174,6 +174,8 @@ class Supervisor:
         if present and present.get("status") == "ok":
             same = present["options"].get("env", {}).get(FINGERPRINT) == watcher.fingerprint
             if same and self.state(watcher.name).pid:
+                if present["options"].get("graceful_timeout") != watcher.grace_s:
+                    self._must("set", name=watcher.name, options={"graceful_timeout": watcher.grace_s})
                 return False
             self.remove(watcher.name)
         options = {

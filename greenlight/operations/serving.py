@@ -34,6 +34,8 @@ Log = Callable[[str], None]
 EDGE, EDGE_LOG = "edge", "edge-log"
 # Envoy's threads take a new route a moment after it was acknowledged; idle must hold that long to count.
 SETTLE_S = 0.25
+# Two health checks: until then the edge may take a process that was replaced for well, or for dead.
+NOTICE_S = 2.5
 
 
 def silent(_: str) -> None:
@@ -150,7 +152,12 @@ class Serving:
 
     def start(self, version: str, bento: Path) -> None:
         """Have the processes of `version` run and the edge know them; no traffic yet."""
-        self.servers.start(version, bento, self.project.params.release.drain_s)
+
+        def replaced() -> None:
+            time.sleep(NOTICE_S)
+            self.edge.wait_healthy(version, self.settings.server_processes)
+
+        self.servers.start(version, bento, self.project.params.release.drain_s, replaced)
         self.tell_edge()
         self.edge.wait_healthy(version, self.settings.server_processes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -43,6 +44,9 @@ def test_start_keep_up_replace_remove(supervisor: Supervisor) -> None:
     assert wait_until(lambda: supervisor.state("a").pid not in (0, first), 30, 0.05), "restarted"
     second = supervisor.state("a").pid
     assert not supervisor.ensure(watcher("a", PATH="/elsewhere")), "another shell's PATH restarts nothing"
+    patient = dataclasses.replace(watcher("a"), grace_s=7)
+    assert not supervisor.ensure(patient), "nor does another time to end, which holds from now on"
+    assert supervisor._ask("options", name="a")["options"]["graceful_timeout"] == 7
     assert supervisor.ensure(watcher("a", SETTING="2")), "another setting does"
     assert supervisor.state("a").pid != second
     assert not processes.is_alive(second)

@@ -269,6 +269,20 @@ def test_killed_model_server_costs_no_request_and_comes_back(up: Stack) -> None:
 
 
 @pytest.mark.slow
+def test_other_settings_of_the_servers_cost_no_request(up: Stack) -> None:
+    """They are replaced one after the other, by `up` and by a release by steps alike."""
+    up.release("v1")
+    before = {name: up.serving.supervisor.state(name).pid for name in up.serving.servers.names("v1")}
+    again = Stack(up.settings.model_copy(update={"response_cache_rows": 100}))
+    with Load(up.settings) as load:
+        again.up()
+        time.sleep(3)
+    assert load.failures == []
+    assert len(load.answers) > 100
+    assert not set(before.values()) & {again.serving.supervisor.state(name).pid for name in before}
+
+
+@pytest.mark.slow
 def test_standby_that_hangs_or_answers_otherwise_is_started_anew(up: Stack) -> None:
     """A roll back to servers that are not what they were must not trust them, and must not fail on them either."""
     up.release("v1")
