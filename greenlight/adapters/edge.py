@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from greenlight.adapters import edge_clusters, edge_config, edge_guard, edge_log, edge_routes
+from greenlight.adapters import edge_clusters, edge_config, edge_guard, edge_routes
 from greenlight.adapters.desired import replace_file
 from greenlight.adapters.edge_binary import envoy_binary as envoy_binary
 from greenlight.adapters.edge_binary import validate as validate
@@ -85,10 +85,6 @@ class Edge:
         # One event loop moves many times what the model servers answer, and leaves the cores to them.
         drain = ["--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate"]
         return [envoy_binary(), *args, *drain, "--concurrency", "1"]
-
-    def log_command(self) -> list[str]:
-        """How the process is started that keeps the access log within its limit."""
-        return edge_log.command(self.paths.access_log, self.paths.admin)
 
     def set_clusters(self, sockets: Mapping[str, Sequence[Path]], releases: Sequence[tuple[str, str]] = ()) -> None:
         """Tell Envoy the versions that exist, with the sockets of each, and wait until it has taken that.

@@ -1,8 +1,8 @@
 """The access log of the edge, kept within its limit: Envoy itself lets it grow for ever.
 
-A small process beside Envoy (``python edge_log.py <log> <admin socket>``, standard library only, 8 MB of its own): when the log
-has grown to `MOST_BYTES` it gets another name, and Envoy is told to open a new one. No line is lost by that. It must
-not know what is logged.
+A small process beside Envoy (``python edge_log.py <log> <admin socket>``, standard library only, 8 MB of its own): when
+the log has grown to `MOST_BYTES` it gets another name, and Envoy is told to open a new one. No line is lost by that. It
+must not know what is logged.
 """
 
 from __future__ import annotations

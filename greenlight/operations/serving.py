@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenlight.adapters import bento as bentos
-from greenlight.adapters import tls
+from greenlight.adapters import edge_log, tls
 from greenlight.adapters.client_keys import ClientKeys
 from greenlight.adapters.desired import DesiredState
 from greenlight.adapters.edge import Edge
@@ -108,7 +108,8 @@ class Serving:
             self.edge.prepare(steps.traffic(state), known | self.clusters(), _releases(state))
         if self.supervisor.ensure(Watcher(EDGE, self.edge.command(), self.settings.home)):
             self.log("edge starting")
-        self.supervisor.ensure(Watcher(EDGE_LOG, self.edge.log_command(), self.settings.home))
+        paths = self.edge.paths
+        self.supervisor.ensure(Watcher(EDGE_LOG, edge_log.command(paths.access_log, paths.admin), self.settings.home))
         self.wait_for(EDGE, self.edge.is_up)
 
     def _hand_out(self) -> None:

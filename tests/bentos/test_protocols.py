@@ -403,6 +403,7 @@ def test_whatever_is_sent_is_no_fault_of_the_server(
     bodies = {
         "/predict": [{"rows": [row]}, {"rows": odd}],
         f"/v1/models/{MODEL}:predict": [{"instances": [row]}, {"instances": odd}, {"inputs": odd}, odd],
+        "/labels": [{"labels": odd}, {"labels": [odd]}, {"labels": [{"prediction_id": odd, "label": odd}]}],
         f"/v2/models/{MODEL}/infer": [{"inputs": shaped}, {"inputs": odd}, {"inputs": [odd]}, odd],
     }
     answers = []
@@ -449,7 +450,7 @@ def fuzz(server: Server, examples: int) -> int:
         )
         @given(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
         def ask(case: Any) -> None:
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=CHECKS, timeout=60)  # whatever hangs is a failure
 
         ask()
     return len(operations)

@@ -134,6 +134,24 @@ def test_a_release_that_is_killed_goes_on_and_a_newer_one_waits_or_supersedes(up
 
 
 @pytest.mark.slow
+def test_two_releases_at_once_take_turns_and_a_newer_one_supersedes_a_canary_with_users(up: Stack) -> None:
+    with Load(up.settings) as load:
+        both = [faults.driver(up, "v2"), faults.driver(up, "v2")]
+        assert [process.communicate(timeout=300)[0].strip() for process in both] == ["promoted"] * 2
+        assert up.version() == up.champion() == "v2"
+        assert rollback(up.settings).version == "v1"
+        faults.make_quick(up, min_requests=1_000_000)
+        older = faults.driver(up, "v2", "canary")
+        assert wait_until(lambda: faults.is_canary(up), 120, 0.05)
+        newer = up.release("v3", strategy="full", supersede=True)
+        assert older.communicate(timeout=120)[0].strip() == "superseded"
+        time.sleep(0.5)
+    assert load.failures == []
+    assert (newer.outcome, up.version(), up.champion()) == ("promoted", "v3", "v3")
+    assert up.models() == {"v1", "v3"}
+
+
+@pytest.mark.slow
 def test_a_roll_back_ends_a_release_and_a_newer_version_supersedes_it(up: Stack) -> None:
     params = yaml.safe_load(up.settings.params_file.read_text())
     params["release"] |= {"patience_s": 1.0}

@@ -223,6 +223,24 @@ def test_a_driver_killed_before_and_after_every_save_loses_nothing(place: Place,
     assert len(moments) >= 2 * len(saves)
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_while_a_release_moves_ends_the_drive_and_no_more(place: Place) -> None:
+    """No file may grow: neither what is known nor the next step can be written; the release stands, users are safe."""
+    place.warm("canary")
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    said = "try: rollout.Drive(serving, serving.desired.load().rollout).run()\nexcept GreenlightError as exc: print('SAID', exc)"
+    code = DRIVER.rsplit("rollout.Drive", 1)[0] + f"from greenlight.errors import GreenlightError\n{full}\n{said}"
+    before = place.state
+    with Load(place.world) as load:
+        command = [sys.executable, "-c", code, str(place.settings.root), str(place.settings.edge_port)]
+        done = subprocess.run(command, cwd=kit.ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert "SAID could not write" in done.stdout, done.stderr
+        assert place.state == before
+        assert place.drive().live == "v2", "with room again it goes on"
+    assert load.errors == []
+    assert set(load.statuses) == {200}
+
+
 def test_what_a_candidate_does_while_nobody_drives_counts_when_somebody_does_again(place: Place) -> None:
     place.set(canary={"percent": [10, 50], "min_requests": 1000, "min_seconds": 1.0})
     place.warm("canary")
