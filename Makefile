@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights bench-release soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -86,6 +86,12 @@ bench-canary: setup ## how often a healthy canary is rolled back and how soon a 
 
 bench-weights: setup ## how soon a change of weights holds at the edge, and whether a request is lost by it
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/weights.py
+
+bench-release: setup ## bad versions and killed processes under a release with load that never stops (half an hour)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.release_faults
+
+soak: setup ## an hour of everything that can be asked: memory, disk, no 5xx
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.soak
 
 clean: ## remove .venv; work state in .greenlight stays
 	rm -rf $(VENV)
