@@ -171,6 +171,10 @@ VICTIMS: dict[str, Callable[[Stack], int]] = {
     "the supervisor": lambda up: int(up.serving.supervisor.pid_file.read_text()),
 }
 
+# What a candidate's dead server fails to answer counts against it, though no user sees it: too much, and it is rolled
+# back.
+MAY_ROLL_BACK = "a server of the candidate"
+
 
 def kill_during_release(up: Stack, victim: str, version: str = "v2") -> Seen:
     """kill -9 while a canary has users; `greenlight up` where the supervisor was killed, then the release ends."""
