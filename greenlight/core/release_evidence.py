@@ -152,8 +152,9 @@ class Evidence:
         for name, (its, others) in seen.bad.items():
             if name not in self.guard.measures:
                 continue
-            # Within one look their order is unknown, and the evidence does not depend on it.
-            events = np.repeat([True, False], [its, others])
+            # Within one look their order is unknown. That the candidate's came last claims least: the evidence falls,
+            # then grows to where it ends in any order, so that no peak in between is read into it.
+            events = np.repeat([False, True], [others, its])
             self.guard.update(name, events, np.full(events.size, seen.routing))
             if seen.routing == 1:
                 self.alone[name] = self.alone.get(name, 0) + its
