@@ -110,7 +110,9 @@ def test_failures_of_one_long_look_are_not_read_as_if_the_candidates_had_come_fi
     """A driver was away for an hour in which both versions failed alike."""
     evidence, share = Evidence("x", LIMITS, 50), weight / 10_000
     evidence.look(ROLLOUT, 1.0)
-    evidence.add("edge", Seen(weight, 10_000 - weight, {"failures": (weight // 10, 1_000 - weight // 10)}, share), {}, 1.0)
+    evidence.add(
+        "edge", Seen(weight, 10_000 - weight, {"failures": (weight // 10, 1_000 - weight // 10)}, share), {}, 1.0
+    )
     assert evidence.judge(ROLLOUT).move != "roll_back"
     evidence.add("edge", Seen(weight, 10_000 - weight, {"failures": (weight, 1_000)}, share), {}, 2.0)
     assert evidence.judge(ROLLOUT).move == "roll_back", "and where it is truly worse it is told"
