@@ -11,6 +11,7 @@ from greenlight.core.release import Desired
 from greenlight.core.release_plan import Step, Wish, parse
 from greenlight.operations import rollout as rollouts
 from greenlight.operations.evidence import EvidenceFile, Source, shown
+from greenlight.operations.label_source import LabelSource, NoLabels
 from greenlight.operations.preflight import PreflightReport
 from greenlight.operations.release import already, release_in, require_comparison
 from greenlight.operations.release_ready import checking_ahead, ready, timed
@@ -49,10 +50,14 @@ def by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
 
 def _sources(serving: Serving) -> tuple[Source, ...]:
     """Who is asked besides the edge."""
+    params = serving.project.params
     if not serving.settings.prediction_log_mb:
-        serving.log("predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared")
-        return ()
-    return (ShadowSource(serving.settings, serving.project.params),)
+        serving.log(
+            "predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared, and "
+            "labels say nothing"
+        )
+        return (NoLabels(params),)
+    return (ShadowSource(serving.settings, params), LabelSource(serving.settings, params, serving.edge))
 
 
 def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:

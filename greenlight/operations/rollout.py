@@ -70,7 +70,7 @@ class Drive:
         self.id = rollout.id
         self.file = EvidenceFile(serving.settings.home)
         self.params = serving.project.params
-        limits = known.limits(self.params)
+        limits = known.limits(self.params, rollout)
         begun = self.file.load(rollout, limits)
         if begun is None:
             slow_ms = known.slow_limit(serving.edge, rollout, self.params.preflight.max_p99_ms)
@@ -216,7 +216,7 @@ def advance(serving: Serving) -> Desired:
         assert rollout is not None
         if not rollout.warm:
             raise UsageError(f"{rollout.where}", todo="ask again in a moment")
-        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params))
+        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params, rollout))
         if evidence and (judged := evidence.judge(rollout)).move == "roll_back":
             raise UsageError(f"{rollout.version} is to be rolled back: {'; '.join(judged.reasons)}")
         if rollout.waits_for or rollout.paused:

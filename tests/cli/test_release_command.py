@@ -42,7 +42,7 @@ def under_way(root: Path) -> DesiredState:
     store = DesiredState(project.settings.home)
     state = store.save(steps.enqueue(steps.warmed(begun, 6.0), Wish("v3")), "test")
     assert state.rollout
-    evidence = Evidence(state.rollout.id, limits(project.params), 20.0)
+    evidence = Evidence(state.rollout.id, limits(project.params, state.rollout), 20.0)
     evidence.look(state.rollout, 10.0)
     evidence.add("edge", Seen(40, 760, {"failures": (1, 0)}, 0.05), {}, 10.0)
     EvidenceFile(project.settings.home).save(evidence)

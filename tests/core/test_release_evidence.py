@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from greenlight.core.release_evidence import Evidence, Limits, Seen
+from greenlight.core.release_evidence import Evidence, Seen
+from greenlight.core.release_limits import Limits
 from greenlight.core.release_plan import FULL, Rollout, Step
 from greenlight.errors import UsageError
 
