@@ -1,7 +1,7 @@
 """Late labels as a source of evidence: what the truth says of both versions' answers in this release.
 
-Predictions and labels are joined anew at each look (`greenlight.adapters.labelled`), so that a label counts once however
-often it comes, and a driver that is killed has lost nothing. All that is remembered is when the edge drew how.
+Predictions and labels are joined anew at each look (`greenlight.adapters.labelled`): a label counts once however often
+it comes, and a driver that is killed has lost nothing. All that is remembered is when the edge drew how.
 """
 
 from __future__ import annotations
