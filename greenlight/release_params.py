@@ -189,7 +189,7 @@ class ReleaseParams(Section):
     patience_s : float
         A release whose candidate was asked nothing for so long ends as `Waiting`.
     longest_s : float
-        So does one that is undecided for so long.
+        So does one that is undecided for so long, once its step has lasted as long as it must.
     """
 
     strategy: str = "full"

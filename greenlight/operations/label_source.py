@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,23 @@ class LabelSource:
         Where answers and labels are kept; an A/B test's last read-out goes to ``<home>/serving/ab/<version>.json``.
     params : Params
         What is asked.
-    edge : Edge
-        Whether the candidate gets what it is drawn for.
+    well : callable
+        Whether the candidate gets what is drawn for it, such as `gets_its_share` of an edge.
     """
 
     name = "labels"
 
-    def __init__(self, settings: Settings, params: Params, edge: Edge) -> None:
+    def __init__(self, settings: Settings, params: Params, well: Callable[[Rollout], bool]) -> None:
         self._home = settings.home
         self._kept = LabelledPredictions(settings.home)
         self._asked = params.release
-        self._edge = edge
+        self._well = well
         self._again = 0.0
 
     def look(self, rollout: Rollout, cursor: Any, now: float) -> tuple[Seen, Any]:
         """See `greenlight.operations.evidence.Source`; the cursor: when the edge drew how, and what was found last."""
         known: dict[str, Any] = dict(cursor or {})
-        here, drawn = [rollout.step, rollout.since], self._drawn(rollout)
+        here, drawn = [rollout.step, rollout.since], rollout.exposed and self._well(rollout)
         windows = late_labels.watch(
             [Window(**window) for window in known.get("windows", ())],
             rollout,
@@ -76,11 +76,6 @@ class LabelSource:
             self._again = now + max(EVERY_S, (time.monotonic() - begun) / BUSY)
         against, lacks, speaks = (tuple(known[name]) for name in ("against", "lacks", "speaks"))
         return Seen(against=against, lacks=lacks, speaks=speaks, notes=known["notes"], whole=whole), known
-
-    def _drawn(self, rollout: Rollout) -> bool:
-        """Whether the edge gives the candidate its share; not while it has taken all of its processes out."""
-        role: Role = "shadow" if rollout.current.mirror else "candidate"
-        return rollout.exposed and self._edge.healthy(rollout.version, role) > 0
 
     def _read(
         self, rollout: Rollout, windows: Sequence[Window], now: float
@@ -163,6 +158,18 @@ class NoLabels:
         waits = rollout.current.kind == "ab" and self._asked.min_labels > 0
         why = "A/B: predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0), and labels have nothing to say of them"
         return Seen(lacks=(why,) if waits else ()), {}
+
+
+def gets_its_share(edge: Edge, rollout: Rollout) -> bool:
+    """Whether the edge asks the candidate: not while it has taken all of its processes out.
+
+    Raises
+    ------
+    EdgeError
+        Envoy does not answer.
+    """
+    role: Role = "shadow" if rollout.current.mirror else "candidate"
+    return edge.healthy(rollout.version, role) > 0
 
 
 def report_path(home: Path, version: str) -> Path:

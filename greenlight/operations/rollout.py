@@ -122,7 +122,9 @@ class Drive:
             if rollout is None:
                 return state
             silent_s = time.time() - max(self.evidence.last_request_at, time.time() - (time.monotonic() - begun))
-            if silent_s > asked.patience_s or time.monotonic() - begun > asked.longest_s:
+            if silent_s > asked.patience_s or (
+                self._had_its_time(rollout) and time.monotonic() - begun > asked.longest_s
+            ):
                 return self._wait(rollout)
             time.sleep(asked.look_s)
 
@@ -150,6 +152,10 @@ class Drive:
     def _mine(self, state: Desired) -> Rollout | None:
         """The release that this drive is for, unless it has ended."""
         return state.rollout if state.rollout and state.rollout.id == self.id else None
+
+    def _had_its_time(self, rollout: Rollout) -> bool:
+        """Whether the step lasted as long as it must: before that it is on its way, and not undecided."""
+        return self.evidence.seconds >= rollout.current.min_seconds
 
     def _wait(self, rollout: Rollout) -> Desired:
         with self.serving.desired.changing("a release"):
