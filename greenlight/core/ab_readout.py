@@ -53,7 +53,7 @@ def read_out(answers: pl.DataFrame, test: AbTest) -> Readout:
     share = dict(split(test.candidate, test.weight, test.stable))
     seen = {version: first.filter(pl.col("version") == version).height for version in versions}
     labelled = {version: mean[version].n for version in versions}
-    interval = _advantage(test, mean)
+    interval = advantage(test, mean)
     found = {
         version: Arm(
             seen[version],
@@ -81,7 +81,7 @@ def _by_key(answers: pl.DataFrame, metric: str) -> pl.DataFrame:
     return known.group_by("key", "arm").agg(pl.col("value").mean()).sort("key")
 
 
-def _advantage(test: AbTest, mean: Mapping[str, Mean]) -> Interval:
+def advantage(test: AbTest, mean: Mapping[str, Mean]) -> Interval:
     """The difference, turned so that more is better."""
     better, worse = test.candidate, test.stable
     if test.metric == "log_loss":
@@ -106,7 +106,7 @@ def _more(test: AbTest, mean: Mapping[str, Mean]) -> int | None:
 
     def told(times: float) -> bool:
         grown = {v: Mean(int(its.n * times), its.mean, its.squares * times) for v, its in mean.items()}
-        return _decided(test, _advantage(test, grown)) != "undecided"
+        return _decided(test, advantage(test, grown)) != "undecided"
 
     if told(1):
         return 0
