@@ -73,7 +73,9 @@ class LabelSource:
             begun = time.monotonic()
             whole, found = self._read(rollout, windows, now)
             known |= {**found, "of": here}
-            self._again = now + max(EVERY_S, (time.monotonic() - begun) / BUSY)
+            # The first time pays for what it loads, which says nothing of the next.
+            took = time.monotonic() - begun if self._again else 0.0
+            self._again = now + max(EVERY_S, took / BUSY)
         against, lacks, speaks = (tuple(known[name]) for name in ("against", "lacks", "speaks"))
         return Seen(against=against, lacks=lacks, speaks=speaks, notes=known["notes"], whole=whole), known
 

@@ -126,8 +126,8 @@ def test_a_candidate_that_is_fast_healthy_and_wrong_is_rolled_back_by_labels(up:
 @pytest.mark.slow
 def test_an_ab_test_waits_for_labels_then_the_winner_is_promoted_and_every_key_met_its_version(up: Answering) -> None:
     up.says(v1="yes")
-    up.set(longest_s=6)
-    with up.traffic(labels_after_s=None, duration_s=15) as played:
+    up.set(longest_s=12)
+    with up.traffic(labels_after_s=None, duration_s=25) as played:
         waits = up.release_that_says("v3", "no", "ab")
     assert played[0].errors == {}
     assert (waits.outcome, waits.version) == ("waiting", "v1")
