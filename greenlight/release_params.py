@@ -15,7 +15,9 @@ from greenlight.limits import Section
 Percent = Annotated[float, Field(gt=0, le=100)]
 Kind = Literal["shadow", "canary", "ab", "full"]
 STRATEGY = re.compile(r"^\s*(plan|shadow|canary|ab|full)(\s*,\s*(plan|shadow|canary|ab|full))*\s*$")
-LEAST_LABELS = 50  # of each version: tests/proof/test_late_labels.py says how often the interval misses from there on
+LEAST_LABELS = (
+    50  # of each version: tests/proof/test_simulated_labels.py says how often the interval misses from there on
+)
 SMALLEST_PERCENT = 0.01  # the edge counts in 1/10,000
 
 

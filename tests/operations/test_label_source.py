@@ -20,7 +20,7 @@ from greenlight.core.prediction_record import Answered, Privacy
 from greenlight.core.release_evidence import Evidence, Seen
 from greenlight.core.release_plan import FULL, Rollout, Step
 from greenlight.operations import evidence as known
-from greenlight.operations.label_source import EVERY_S, LabelSource, NoLabels, report_path
+from greenlight.operations.label_source import LabelSource, NoLabels, report_path
 
 # Labels are dated by the clock, so that the release has to begin about now.
 T0 = round(time.time()) - 200.0
@@ -46,14 +46,15 @@ class Place:
         self.home, self.rollout, self.params = home, rollout, params(**release)
         self.evidence = Evidence(rollout.id, known.limits(self.params, rollout), 50)
         self.source, self.now, self.well, self.part = self.driver(), T0, True, 0
-        self.look()
+        self.look(0)
         self.look(50)
 
     def driver(self) -> LabelSource:
         """What a new process has."""
         return LabelSource(Settings(root=self.home, home=self.home), self.params, lambda _: self.well)
 
-    def look(self, seconds: float = EVERY_S) -> None:
+    def look(self, seconds: float = 1_000) -> None:
+        """So much later that nothing is put off, however busy this machine is."""
         self.now += seconds
         known.look([self.source], self.rollout, self.evidence, self.now)
         self.evidence = Evidence.from_json(json.loads(json.dumps(self.evidence.to_json())), self.evidence.limits)
