@@ -15,6 +15,9 @@ from greenlight.limits import Section
 Percent = Annotated[float, Field(gt=0, le=100)]
 Kind = Literal["shadow", "canary", "ab", "full"]
 STRATEGY = re.compile(r"^\s*(plan|shadow|canary|ab|full)(\s*,\s*(plan|shadow|canary|ab|full))*\s*$")
+LEAST_LABELS = (
+    50  # of each version: tests/proof/test_simulated_labels.py says how often the interval misses from there on
+)
 SMALLEST_PERCENT = 0.01  # the edge counts in 1/10,000
 
 
@@ -35,6 +38,11 @@ class ShadowParams(Section):
         Share of the rows whose probabilities may be more than `far` apart.
     max_slice_flips : float or None
         As `max_flips`, in any one part of the rows.
+    min_labels : int
+        Pairs of answers whose truth must be known before this step is left; 0 waits for none.
+    wrong_margin : float
+        Of the rows that only one version got right: the candidate may be the wrong one so many times as often as the
+        stable version before that speaks for a roll back.
     """
 
     percent: Percent = 100
@@ -45,6 +53,8 @@ class ShadowParams(Section):
     far: float = Field(default=0.20, ge=0, le=1)
     max_far: float | None = Field(default=0.05, gt=0, lt=1)
     max_slice_flips: float | None = Field(default=0.30, gt=0, lt=1)
+    min_labels: int = Field(default=0, ge=0)
+    wrong_margin: float = Field(default=1.5, ge=1)
 
 
 class CanaryParams(Section):
@@ -88,6 +98,15 @@ class AbParams(Section):
         How long it lasts at least.
     hypothesis : str
         What it is to show; recorded with the result.
+    metric : str
+        What is compared, averaged for each key first: ``accuracy`` of the decisions, or ``log_loss`` of the
+        probabilities.
+    min_labels : int
+        Keys of each version with at least one label before anything is decided; 0: the test does not wait for labels.
+    margin : float
+        By so much the candidate may be worse in the metric and still count as not worse.
+    confidence : float
+        Of the interval, at all looks together.
     salt : str
         Shuffles the keys; empty: another one for each release.
     """
@@ -96,7 +115,18 @@ class AbParams(Section):
     min_requests: int = Field(default=1000, ge=1)
     days: float = Field(default=7, ge=0)
     hypothesis: str = ""
+    metric: Literal["accuracy", "log_loss"] = "accuracy"
+    min_labels: int = Field(default=500, ge=0)
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     salt: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+
+    @field_validator("min_labels")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < LEAST_LABELS:
+            raise ValueError(f"{value} is below {LEAST_LABELS}, from where on the interval keeps its promise; or 0")
+        return value
 
 
 class GuardParams(Section):
@@ -113,6 +143,13 @@ class GuardParams(Section):
         Shares of the requests below which it is fine whatever the stable version does.
     min_requests : int
         Requests of the candidate in the whole release, at least.
+    wrong_margin, wrong_not_worse_margin : float
+        As the first two, of decisions that late labels say were wrong.
+    max_wrong : float or None
+        As `max_failures`, of those; None: only the comparison counts.
+    min_labels : int
+        Labelled answers of a canary without which it is not promoted; 0: labels may roll it back, and nothing waits
+        for them.
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
@@ -121,13 +158,18 @@ class GuardParams(Section):
     max_failures: float = Field(default=0.01, gt=0, lt=1)
     max_slow: float = Field(default=0.05, gt=0, lt=1)
     min_requests: int = Field(default=300, ge=1)
+    wrong_margin: float = Field(default=1.1, ge=1)
+    wrong_not_worse_margin: float = Field(default=1.5, ge=1)
+    max_wrong: float | None = Field(default=None, gt=0, lt=1)
+    min_labels: int = Field(default=0, ge=0)
 
-    @field_validator("not_worse_margin")
+    @field_validator("not_worse_margin", "wrong_not_worse_margin")
     @classmethod
     def _in_order(cls, value: float, info: ValidationInfo) -> float:
-        margin = info.data.get("margin", 1)
+        name = str(info.field_name).replace("not_worse_", "")
+        margin = info.data.get(name, 1)
         if value < margin:
-            raise ValueError(f"{value} is below margin, {margin}")
+            raise ValueError(f"{value} is below {name}, {margin}")
         return value
 
 
@@ -149,7 +191,7 @@ class ReleaseParams(Section):
     patience_s : float
         A release whose candidate was asked nothing for so long ends as `Waiting`.
     longest_s : float
-        So does one that is undecided for so long.
+        So does one that is undecided for so long, once its step has lasted as long as it must.
     """
 
     strategy: str = "full"

@@ -109,17 +109,24 @@ def _pinned(traffic: Traffic) -> list[dict[str, Any]]:
 
 
 def _addressed(traffic: Traffic) -> list[dict[str, Any]]:
-    """The same for versions and labels in a path, as TensorFlow Serving and the Open Inference Protocol have them."""
-    named = {f"versions/v?{version[1:]}": version for version in traffic.addressable}
-    named["labels/stable"] = traffic.stable
+    """The same for versions and labels in a path, as TensorFlow Serving and the Open Inference Protocol have them.
+
+    The server is told with `PIN` what was named: what a label stands for is known here alone, and an answer that
+    somebody asked of this version is kept as such.
+    """
+    named = {f"versions/v?{version[1:]}": (version, version) for version in traffic.addressable}
+    named["labels/stable"] = (traffic.stable, "stable")
     if traffic.candidate:
-        named["labels/candidate"] = traffic.candidate
+        named["labels/candidate"] = (traffic.candidate, "candidate")
     return [
-        _plain(
-            cluster_name(version, "spare"), {"safe_regex": {"regex": f"/v[12]/models/[^/:]+/{where}([/:].*)?"}}
-        )
-        for where, version in named.items()
-    ]  # fmt: skip
+        _plain(cluster_name(version, "spare"), {"safe_regex": {"regex": f"/v[12]/models/[^/:]+/{where}([/:].*)?"}})
+        | {
+            "request_headers_to_add": [
+                {"header": {"key": PIN, "value": name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            ]
+        }
+        for where, (version, name) in named.items()
+    ]
 
 
 def _predictions(traffic: Traffic, match: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,15 @@ class LabelBook:
     def __init__(self, home: Path) -> None:
         self.file = home / FOLDER / label_book.FILE
 
-    def scan(self) -> pl.LazyFrame:
-        """All labels: ``prediction_id``, ``label`` (0 or 1), ``at`` (when it was taken, microseconds since 1970)."""
-        return self._table("labels").lazy()
+    def scan(self, since_us: int = 0) -> pl.LazyFrame:
+        """All labels: ``prediction_id``, ``label`` (0 or 1), ``at`` (when it was taken, microseconds since 1970).
+
+        Parameters
+        ----------
+        since_us : int
+            Only those that were taken from then on.
+        """
+        return self._table("labels", since_us).lazy()
 
     def contradictions(self) -> pl.LazyFrame:
         """Labels that said the opposite of an earlier one and were not applied; columns as in `scan`."""
@@ -61,11 +67,13 @@ class LabelBook:
                 )
         return total
 
-    def _table(self, name: str) -> pl.DataFrame:
+    def _table(self, name: str, since_us: int = 0) -> pl.DataFrame:
         if not self.file.is_file():
             return pl.DataFrame(schema=SCHEMA)
         with self._open() as connection:
-            rows = connection.execute(f"SELECT prediction_id, label, at FROM {name}").fetchall()
+            rows = connection.execute(
+                f"SELECT prediction_id, label, at FROM {name} WHERE at >= ?", (since_us,)
+            ).fetchall()
         return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
     @contextmanager

@@ -30,6 +30,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "version": pl.String(),
     "shadow": pl.Boolean(),
     "played": pl.Boolean(),
+    "pinned": pl.Boolean(),
     "key": pl.String(),
     "probability": pl.Float32(),
     "decision": pl.Boolean(),
@@ -152,7 +153,9 @@ class PredictionLog:
                 rows = [read(path, folder.name)[0] for path in lines if _may_hold(path, since_us, until_us)]
             except FileNotFoundError:
                 continue
-            scans = [pl.scan_parquet(parts, schema=SCHEMA)] if parts else []
+            # A column that came later is missing in older files.
+            scans = [pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert")] if parts else []
+            scans = [frame.with_columns(pl.col("pinned").fill_null(False)) for frame in scans]
             return [*scans, *(frame.lazy() for frame in rows)]
         raise FileNotFoundError(f"the files in {folder} change faster than they can be read")
 

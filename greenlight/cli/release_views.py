@@ -25,7 +25,9 @@ def release_view(report: Mapping[str, Any]) -> RenderableType:
         return Text.assemble((f"{report['asked']} {told}", style), f"{why}\n{report['version']} serves")
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
     before = f", before it {report['previous']}" if report["previous"] else ""
-    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds})")
+    test = (report.get("evidence") or {}).get("notes", {}).get("ab", "")
+    told = f"\n{test}" if test else ""
+    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds}){told}")
 
 
 def under_way_view(release: Mapping[str, Any]) -> Table | None:
@@ -37,6 +39,7 @@ def under_way_view(release: Mapping[str, Any]) -> Table | None:
     state = "paused; greenlight release --resume" if release["paused"] else ""
     if release["waits_for"]:
         state = f"waits for {release['waits_for']}; greenlight release drives it on"
+    notes = known.get("notes", {}) if known else {}
     share = f"{release['weight'] / 100:g} % of the requests" if release["weight"] else "no users"
     if release["mirror"]:
         share = f"copies of {release['mirror'] / 100:g} % of the requests"
@@ -47,6 +50,9 @@ def under_way_view(release: Mapping[str, Any]) -> Table | None:
             "asked": asked,
             "state": Text(state, "yellow") if state else "",
             "evidence": "\n".join(known.get("findings", ())) if known else "",
+            "labels": notes.get("labels", ""),
+            "hypothesis": release["hypothesis"],
+            "A/B": str(notes.get("ab", "")).removeprefix("A/B: "),
             "next": f"{release['next']} waits for its turn" if release["next"] else "",
         }
     )

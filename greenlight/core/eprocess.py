@@ -83,7 +83,7 @@ class Guard:
     def observe(self, requests: int, seconds: float) -> Guard:
         """Add exposure: requests that the candidate was given, and the seconds in which it could get any.
 
-        Requests count for every measure but paired ones. A request that failed counts like any other.
+        Requests count for every measure but those of pairs and of labels. A request that failed counts like any other.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Guard:
             raise UsageError(f"an exposure of {requests} requests and {seconds} s: it only grows")
         self.seconds += seconds
         for measure in self.measures.values():
-            if not measure.paired:
+            if not (measure.paired or measure.labelled):
                 self.judged[measure.name] += requests
         return self
 
@@ -124,6 +124,23 @@ class Guard:
             raise UsageError(f"{judged} judged requests: an exposure only grows")
         self.comparisons[name].update(failures, routing)
         self.judged[name] += judged
+        return self
+
+    def retell(self, name: str, failures: ArrayLike, routing: ArrayLike, *, judged: int) -> Guard:
+        """Everything that one measure has seen so far, in the place of what it was told before.
+
+        For a source that reads its events anew each time, so that nothing is lost or counted twice whatever is killed.
+        What was once shown to be worse stays so. Parameters and errors as `update`, `judged` in all.
+        """
+        if name not in self.measures:
+            raise UsageError(f"the guard does not watch {name!r}, it watches {', '.join(self.measures)}")
+        if judged < 0:
+            raise UsageError(f"{judged} judged in all: an exposure is at least 0")
+        before = self.comparisons[name]
+        alpha, margin, not_worse_margin, grid = before.setup
+        its = Comparison(alpha, margin, not_worse_margin=not_worse_margin, grid=grid).update(failures, routing)
+        its.log_peak_worse = max(its.log_peak_worse, before.log_peak_worse)
+        self.comparisons[name], self.judged[name] = its, judged
         return self
 
     def verdict(self) -> GuardVerdict:
@@ -193,6 +210,7 @@ class Guard:
         if self.seconds < self.min_seconds:
             missing.append(f"the candidate had traffic for {self.seconds:.0f} s of at least {self.min_seconds:.0f} s")
         for name, measure in self.measures.items():
-            if measure.needed and self.judged[name] < self.min_requests:
-                missing.append(f"{name}: {self.judged[name]} of at least {self.min_requests} {measure.unit} judged")
+            least = measure.least or self.min_requests
+            if measure.needed and self.judged[name] < least:
+                missing.append(f"{name}: {self.judged[name]} of at least {least} {measure.unit} judged")
         return missing

@@ -37,6 +37,10 @@ class Measure:
         False: it can roll back, but promotion does not wait for it (late labels, where they come too late).
     paired : bool
         True where both versions answered the same requests (shadow) and failures are discordant pairs.
+    labelled : bool
+        True where only answers whose truth is known are judged; as of pairs, `Guard.observe` counts none of them.
+    least : int or None
+        At least 1: how many must be judged before promotion, where it is needed; None: the guard's least requests.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Measure:
     share: float = 1.0
     needed: bool = True
     paired: bool = False
+    labelled: bool = False
+    least: int | None = None
 
     def __post_init__(self) -> None:
         """Check what `Comparison` does not."""
@@ -55,11 +61,14 @@ class Measure:
             raise UsageError(f"the ceiling of {self.name} is {self.ceiling}, it lies between 0 and 1")
         if not 0 < self.share < float("inf"):
             raise UsageError(f"the share of {self.name} is {self.share}, it lies above 0")
+        if self.least is not None and self.least < 1:
+            raise UsageError(f"the least number of {self.unit} for {self.name} is {self.least}, it is at least 1")
 
     @property
     def unit(self) -> str:
         """What is judged, in the plural."""
-        return "pairs" if self.paired else "requests"
+        kind = "pairs" if self.paired else "requests"
+        return {"pairs": "labelled pairs", "requests": "labelled answers"}[kind] if self.labelled else kind
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,11 @@ def _words(measure: Measure, its: Comparison, rate: Rate | None, alpha: float) -
             "fine",
             f"{name}: less than {measure.not_worse_margin:g} times as often as in the stable version ({counts})",
         )
+    if measure.labelled and not (rate.trials or its.failures):
+        return "open", f"{name}: no {unit} yet"
     seen = f"{its.candidate_failures} in {rate.trials} {unit}"
+    if measure.ceiling is None and measure.labelled:
+        return "open", f"{name}: {seen}; too few to tell ({counts})"
     if measure.ceiling is None:
         return "open", f"{name}: too few to tell ({counts}), and no ceiling is set"
     if rate.below(measure.ceiling, alpha):

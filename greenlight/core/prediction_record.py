@@ -34,6 +34,7 @@ COLUMNS = (
     "version",
     "shadow",
     "played",
+    "pinned",
     "key",
     "probability",
     "decision",
@@ -43,7 +44,8 @@ COLUMNS = (
 )
 
 _REQUEST_ID, _KEY, _SHADOW, _PLAYED = b"x-request-id", b"x-greenlight-key", b"x-shadow", b"x-greenlight-played"
-_WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED})
+_PIN = b"x-model-pin"  # who names a version is no draw between versions; the edge sets it for a version in a path
+_WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED, _PIN})
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
         "key": _text(given.get(_KEY)),
         "shadow": given.get(_SHADOW) == b"1",
         "played": given.get(_PLAYED) == b"1",
+        "pinned": _PIN in given,
         "status": answered.status,
         "ms": round(answered.ms, 4),
         "p": answered.probability,
@@ -190,7 +193,9 @@ def decode(lines: Iterable[bytes], version: str) -> Iterator[tuple[Any, ...] | N
 
 def _rows_of(record: dict[str, Any], version: str) -> Iterator[tuple[Any, ...]]:
     name, at, status, ms = str(record["name"]), int(record["at"]), int(record["status"]), float(record["ms"])
-    who = (version, bool(record["shadow"]), bool(record["played"]), str(record["key"]))
+    # Lines of earlier versions do not say whether somebody named the version.
+    pinned = bool(record.get("pinned", False))
+    who = (version, bool(record["shadow"]), bool(record["played"]), pinned, str(record["key"]))
     scores, decisions = record["p"], record["d"]
     if scores is None:
         scores, decisions = [None], [None]

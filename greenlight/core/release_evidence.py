@@ -11,49 +11,37 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from greenlight.core.eprocess import Guard, Measure, Rate
+from greenlight.core.eprocess import Guard, Rate
+from greenlight.core.release_limits import ALONE, Limits
 from greenlight.core.release_plan import Rollout
 from greenlight.errors import UsageError
 
 SCHEMA = 1
-FAILURES, SLOW, INVALID = "failures", "slow", "invalid"
 # Between two looks a driver may have been dead; so long at most counts as time under its eyes.
 LONGEST_LOOK_S = 60.0
-# Of alpha: for the time in which the candidate has all traffic and there is nothing to compare it with.
-ALONE = 0.2
 
 Move = Literal["advance", "promote", "roll_back", "hold"]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When enough is known.
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Everything that one measure saw in the whole release.
 
     Attributes
     ----------
-    alpha : float
-        The chance that a candidate which is worse in nothing is rolled back, over the whole release.
-    margin, not_worse_margin : float
-        As in `greenlight.core.guard_findings.Measure`.
-    ceilings : mapping of str to float
-        For each measure the share of requests below which the candidate is fine by itself.
-    min_requests : int
-        Of the candidate, in the whole release.
+    mine : (n,) bool
+        Failures in their order: True where it was the candidate's.
+    routing : (n,) float64
+        The chance that it would be, when the request came.
+    judged : int
+        Of the candidate's, failed or not.
     """
 
-    alpha: float
-    margin: float
-    not_worse_margin: float
-    ceilings: Mapping[str, float]
-    min_requests: int
-
-    def guard(self) -> Guard:
-        """A guard that knows nothing yet."""
-        measures = [
-            Measure(name, self.margin, self.not_worse_margin, ceiling) for name, ceiling in self.ceilings.items()
-        ]
-        return Guard(measures, alpha=self.alpha * (1 - ALONE), alpha_promote=self.alpha, min_requests=self.min_requests)
+    mine: NDArray[np.bool_]
+    routing: NDArray[np.float64]
+    judged: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +62,10 @@ class Seen:
         What must be there before this step is left.
     notes : mapping
         Figures for people.
+    whole : mapping of str to Events
+        For each measure that is read anew each time: all of it, in the place of what was told before.
+    speaks : tuple of str
+        What speaks for leaving this step, where the source has more to say than that nothing is missing.
     """
 
     requests: int = 0
@@ -83,6 +75,8 @@ class Seen:
     against: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    whole: Mapping[str, Events] = field(default_factory=dict)
+    speaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +121,7 @@ class Evidence:
         self.notes: dict[str, Any] = {}
         self.against: tuple[str, ...] = ()
         self.lacks: dict[str, tuple[str, ...]] = {}
+        self.speaks: dict[str, tuple[str, ...]] = {}
         self.beside: dict[str, int] = {"requests": 0}
         self.alone: dict[str, int] = {"requests": 0}
 
@@ -152,13 +147,18 @@ class Evidence:
         for name, (its, others) in seen.bad.items():
             if name not in self.guard.measures:
                 continue
-            # Within one look their order is unknown, and the evidence does not depend on it.
-            events = np.repeat([True, False], [its, others])
+            # Within one look their order is unknown. That the candidate's came last claims least: the evidence falls,
+            # then grows to where it ends in any order, so that no peak in between is read into it.
+            events = np.repeat([False, True], [others, its])
             self.guard.update(name, events, np.full(events.size, seen.routing))
             if seen.routing == 1:
                 self.alone[name] = self.alone.get(name, 0) + its
             else:
                 self.beside[name] = self.beside.get(name, 0) + others
+        for name, told in seen.whole.items():
+            if name in self.guard.measures:
+                self.guard.retell(name, told.mine, told.routing, judged=told.judged)
+        self.speaks[source] = seen.speaks
         self.against = (*self.against, *(why for why in seen.against if why not in self.against))
         self.lacks[source] = seen.lacks
         self.notes |= seen.notes
@@ -180,9 +180,11 @@ class Evidence:
             lacks += verdict.reasons
         if lacks:
             return Judgement("hold", tuple(lacks))
+        speaks = tuple(why for reasons in self.speaks.values() for why in reasons)
         if rollout.is_last:
-            return Judgement("promote", verdict.reasons)
-        return Judgement("advance", (f"{self.requests} requests in {self.seconds:.0f} s, nothing speaks against it",))
+            return Judgement("promote", (*speaks, *verdict.reasons))
+        passed = f"{self.requests} requests in {self.seconds:.0f} s, nothing speaks against it"
+        return Judgement("advance", (*speaks, passed))
 
     def to_json(self) -> dict[str, Any]:
         """The whole state as JSON values."""
@@ -193,6 +195,7 @@ class Evidence:
             **{name: getattr(self, name) for name in (*plain, *grown)},
             "against": list(self.against),
             "lacks": {name: list(reasons) for name, reasons in self.lacks.items()},
+            "speaks": {name: list(reasons) for name, reasons in self.speaks.items()},
             "guard": self.guard.to_json(),
         }
 
@@ -217,6 +220,8 @@ class Evidence:
             found.beside, found.alone = dict(document["beside"]), dict(document["alone"])
             found.against = tuple(document["against"])
             found.lacks = {name: tuple(reasons) for name, reasons in document["lacks"].items()}
+            # Written by releases that labels can speak for; one that began before goes on without.
+            found.speaks = {name: tuple(reasons) for name, reasons in document.get("speaks", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise UsageError(f"the evidence of a release cannot be read: {exc!r}") from exc
         return found

@@ -19,7 +19,8 @@ from greenlight.adapters.edge_counts import Counts
 from greenlight.config import Params
 from greenlight.core.assignment import TOTAL
 from greenlight.core.release import Desired
-from greenlight.core.release_evidence import FAILURES, SLOW, Evidence, Limits, Seen
+from greenlight.core.release_evidence import Evidence, Seen
+from greenlight.core.release_limits import FAILURES, SLOW, LabelLimits, Limits
 from greenlight.core.release_plan import Rollout
 from greenlight.core.rollout import traffic
 from greenlight.errors import UsageError
@@ -124,15 +125,23 @@ def routing(rollout: Rollout) -> float:
     return step.mirror / (TOTAL + step.mirror) if step.mirror else step.weight / TOTAL
 
 
-def limits(params: Params) -> Limits:
-    """What params.yaml asks."""
+def limits(params: Params, rollout: Rollout) -> Limits:
+    """What params.yaml asks of this release; labels are only waited for where a step shares requests by chance."""
     guard = params.release.guard
+    shared = any(step.kind == "canary" for step in rollout.steps)
     return Limits(
         guard.alpha,
         guard.margin,
         guard.not_worse_margin,
         {FAILURES: guard.max_failures, SLOW: guard.max_slow},
         guard.min_requests,
+        LabelLimits(
+            guard.wrong_margin,
+            guard.wrong_not_worse_margin,
+            guard.max_wrong,
+            guard.min_labels if shared else 0,
+            params.release.shadow.wrong_margin,
+        ),
     )
 
 

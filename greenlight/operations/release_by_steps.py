@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from functools import partial
 
 from greenlight.adapters.registry import Version
 from greenlight.core import rollout as steps
@@ -11,6 +12,7 @@ from greenlight.core.release import Desired
 from greenlight.core.release_plan import Step, Wish, parse
 from greenlight.operations import rollout as rollouts
 from greenlight.operations.evidence import EvidenceFile, Source, shown
+from greenlight.operations.label_source import LabelSource, NoLabels, gets_its_share
 from greenlight.operations.preflight import PreflightReport
 from greenlight.operations.release import already, release_in, require_comparison
 from greenlight.operations.release_ready import checking_ahead, ready, timed
@@ -49,10 +51,15 @@ def by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
 
 def _sources(serving: Serving) -> tuple[Source, ...]:
     """Who is asked besides the edge."""
+    params = serving.project.params
     if not serving.settings.prediction_log_mb:
-        serving.log("predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared")
-        return ()
-    return (ShadowSource(serving.settings, serving.project.params),)
+        serving.log(
+            "predictions are not kept (GREENLIGHT_PREDICTION_LOG_MB=0): a shadow's answers are not compared, and "
+            "labels say nothing"
+        )
+        return (NoLabels(params),)
+    labels = LabelSource(serving.settings, params, partial(gets_its_share, serving.edge))
+    return (ShadowSource(serving.settings, params), labels)
 
 
 def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:

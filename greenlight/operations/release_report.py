@@ -68,6 +68,10 @@ class ReleaseReport:
         before = f", before {self.previous}" if self.previous else ""
         return f"{self.version} serves all traffic{before} ({sum(self.seconds.values()):.1f} s)"
 
+    def notes(self) -> dict[str, str]:
+        """What sources said of a shadow's answers, of labels and of an A/B test, by which; what is empty left out."""
+        return {name: str(said) for name, said in self.evidence.get("notes", {}).items() if said}
+
     def markdown(self) -> str:
         """For the artifact in the UI."""
         lines = [f"## {self.summary()}", "", "| step | seconds |", "| --- | --- |"]
@@ -82,4 +86,5 @@ class ReleaseReport:
             asked = f"{self.evidence['requests']} requests; slow is above {self.evidence['slow_ms']:g} ms"
             lines += ["", f"Asked of the candidate: {asked}.", ""]
             lines += [f"- {finding}" for finding in self.evidence["findings"]]
+            lines += [f"- {name}: {said}" for name, said in self.notes().items()]
         return "\n".join(lines) + "\n"

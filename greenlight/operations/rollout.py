@@ -70,7 +70,7 @@ class Drive:
         self.id = rollout.id
         self.file = EvidenceFile(serving.settings.home)
         self.params = serving.project.params
-        limits = known.limits(self.params)
+        limits = known.limits(self.params, rollout)
         begun = self.file.load(rollout, limits)
         if begun is None:
             slow_ms = known.slow_limit(serving.edge, rollout, self.params.preflight.max_p99_ms)
@@ -122,7 +122,9 @@ class Drive:
             if rollout is None:
                 return state
             silent_s = time.time() - max(self.evidence.last_request_at, time.time() - (time.monotonic() - begun))
-            if silent_s > asked.patience_s or time.monotonic() - begun > asked.longest_s:
+            if silent_s > asked.patience_s or (
+                self._had_its_time(rollout) and time.monotonic() - begun > asked.longest_s
+            ):
                 return self._wait(rollout)
             time.sleep(asked.look_s)
 
@@ -150,6 +152,10 @@ class Drive:
     def _mine(self, state: Desired) -> Rollout | None:
         """The release that this drive is for, unless it has ended."""
         return state.rollout if state.rollout and state.rollout.id == self.id else None
+
+    def _had_its_time(self, rollout: Rollout) -> bool:
+        """Whether the step lasted as long as it must: before that it is on its way, and not undecided."""
+        return self.evidence.seconds >= rollout.current.min_seconds
 
     def _wait(self, rollout: Rollout) -> Desired:
         with self.serving.desired.changing("a release"):
@@ -216,7 +222,7 @@ def advance(serving: Serving) -> Desired:
         assert rollout is not None
         if not rollout.warm:
             raise UsageError(f"{rollout.where}", todo="ask again in a moment")
-        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params))
+        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params, rollout))
         if evidence and (judged := evidence.judge(rollout)).move == "roll_back":
             raise UsageError(f"{rollout.version} is to be rolled back: {'; '.join(judged.reasons)}")
         if rollout.waits_for or rollout.paused:

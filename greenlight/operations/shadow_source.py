@@ -74,7 +74,8 @@ class ShadowSource:
             max_slice_flips=asked.max_slice_flips,
         )
         report = compare(
-            self._log.scan(rollout.stable, since, until).filter(~pl.col("shadow")).collect(),
+            # What somebody asked of this version by name was never copied.
+            self._log.scan(rollout.stable, since, until).filter(~pl.col("shadow") & ~pl.col("pinned")).collect(),
             self._log.scan(rollout.version, since).filter(pl.col("shadow")).collect(),
             limits,
         )

@@ -192,11 +192,13 @@ def test_a_request_may_name_its_version_or_label(edge: World) -> None:
     edge.edge.set_traffic(shared(0))
     for name, version in {"v1": "v1", "v2": "v2", "stable": "v1", "candidate": "v2"}.items():
         assert edge.ask(1, x_model_pin=name).versions == [version]
-    for path, version in {
-        "/v1/models/m/versions/2:predict": "v2", "/v2/models/m/versions/v1/infer": "v1",
-        "/v1/models/m/labels/candidate:predict": "v2", "/v1/models/m/labels/stable": "v1",
+    for path, (version, told) in {
+        "/v1/models/m/versions/2:predict": ("v2", "v2"), "/v2/models/m/versions/v1/infer": ("v1", "v1"),
+        "/v1/models/m/labels/candidate:predict": ("v2", "candidate"), "/v1/models/m/labels/stable": ("v1", "stable"),
     }.items():  # fmt: skip
+        edge.forget()
         assert edge.ask(1, path=path).versions == [version], path
+        assert [line["x-model-pin"] for line in edge.seen(version)] == [told], "the server is told what was named"
     unknown = edge.ask(1, x_model_pin="v9")
     assert unknown.statuses == [404]
     assert "v1, v2, stable, candidate" in unknown.json()["error"]

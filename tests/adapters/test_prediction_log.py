@@ -74,7 +74,7 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     first = found.row(0, named=True)
     assert first == {
         "at": T0, "request_id": "mine", "row": 0, "prediction_id": f"{1:032x}-0", "version": "v1", "shadow": True,
-        "played": True, "key": "user-1", "probability": 0.25, "decision": False, "ms": 1.5, "status": 200,
+        "played": True, "pinned": False, "key": "user-1", "probability": 0.25, "decision": False, "ms": 1.5, "status": 200,
         "row_json": '{"n":1,"who":"p0"}',
     }  # fmt: skip
     assert found.row(1, named=True)["prediction_id"] == f"{1:032x}-1"
@@ -88,6 +88,21 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     assert failed["request_id"] == "f" * 32
     assert noted.rows == 3
     assert max(noted.lags) > 0
+
+
+def test_whoever_names_a_version_is_told_apart_also_in_files_from_before_that_was_kept(tmp_path: Path) -> None:
+    with log(tmp_path) as (kept, _):
+        kept.add(answered(1, x_model_pin="v1"))
+        kept.add(answered(2))
+    assert PredictionLog(tmp_path).scan().sort("prediction_id").collect()["pinned"].to_list() == [True, False]
+    PredictionLog(tmp_path).compact(1024)
+    for part in tmp_path.rglob("*.parquet"):
+        pl.read_parquet(part).drop("pinned").write_parquet(part)
+    found = PredictionLog(tmp_path).scan().collect()
+    assert found["pinned"].to_list() == [False, False]
+    assert tuple(found.columns) == COLUMNS
+    old = prediction_record.encode(answered(3), Privacy()).replace(b'"pinned":false,', b"")
+    assert next(iter(prediction_record.decode([old], "v1")))[COLUMNS.index("pinned")] is False
 
 
 @pytest.mark.parametrize(

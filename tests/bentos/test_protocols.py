@@ -262,8 +262,9 @@ def test_tensorflow_servings_errors_are_one_sentence(server: Server) -> None:
     good = {"instances": [row]}
     assert asked("other", good)[0] == 404
     assert asked(f"{MODEL}/versions/4", good)[0] == 404
-    status, text = asked(f"{MODEL}/labels/stable", good)
-    assert (status, "x-model-pin: stable" in text) == (404, True)
+    status, text = asked(f"{MODEL}/labels/other", good)
+    assert (status, "x-model-pin: other" in text) == (404, True)
+    assert asked(f"{MODEL}/labels/stable", good)[0] == 200, "the edge says what a label stands for"
     assert asked(f"{MODEL}/labels/stable", good, **{"x-model-pin": "stable"})[0] == 200
     assert "row 0, field distance" in asked(MODEL, {"instances": [{**row, "distance": "x"}]})[1]
     assert asked(MODEL, {"instances": [row], "inputs": {}})[0] == 422

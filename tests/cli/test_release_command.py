@@ -42,9 +42,11 @@ def under_way(root: Path) -> DesiredState:
     store = DesiredState(project.settings.home)
     state = store.save(steps.enqueue(steps.warmed(begun, 6.0), Wish("v3")), "test")
     assert state.rollout
-    evidence = Evidence(state.rollout.id, limits(project.params), 20.0)
+    evidence = Evidence(state.rollout.id, limits(project.params, state.rollout), 20.0)
     evidence.look(state.rollout, 10.0)
     evidence.add("edge", Seen(40, 760, {"failures": (1, 0)}, 0.05), {}, 10.0)
+    said = {"labels": "12 of 40 answers of v2 have a label", "ab": "A/B: accuracy of v2: advantage [-0.01, +0.02]"}
+    evidence.add("labels", Seen(notes=said), {}, 10.0)
     EvidenceFile(project.settings.home).save(evidence)
     return store
 
@@ -78,6 +80,8 @@ def test_status_shows_where_a_release_is_and_what_is_known(
     assert "v2 at step 1 of 2, canary 5 %, beside v1" in text
     assert "5 % of the requests" in text
     assert "40 in this step, 40 in all" in text
+    assert "labels 12 of 40 answers of v2 have a label" in text
+    assert "A/B accuracy of v2: advantage [-0.01, +0.02]" in text
     assert "failures: 1 in 40 requests" in text
     assert "v3 waits for its turn" in text
     found = json.loads(greenlight("status", "--json").stdout)["release"]

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from greenlight.core.release_evidence import Evidence, Limits, Seen
+from greenlight.core.release_evidence import Evidence, Seen
+from greenlight.core.release_limits import Limits
 from greenlight.core.release_plan import FULL, Rollout, Step
 from greenlight.errors import UsageError
 
@@ -103,6 +104,19 @@ def test_a_source_may_hold_a_step_or_end_it() -> None:
     evidence.add("log", Seen(against=("it answers NaN",)), {}, 31.0)
     evidence.add("log", Seen(), {}, 32.0)
     assert evidence.judge(ROLLOUT) == replace(evidence.judge(ROLLOUT), move="roll_back", reasons=("it answers NaN",))
+
+
+@pytest.mark.parametrize("weight", [100, 1_000, 5_000])
+def test_failures_of_one_long_look_are_not_read_as_if_the_candidates_had_come_first(weight: int) -> None:
+    """A driver was away for an hour in which both versions failed alike."""
+    evidence, share = Evidence("x", LIMITS, 50), weight / 10_000
+    evidence.look(ROLLOUT, 1.0)
+    evidence.add(
+        "edge", Seen(weight, 10_000 - weight, {"failures": (weight // 10, 1_000 - weight // 10)}, share), {}, 1.0
+    )
+    assert evidence.judge(ROLLOUT).move != "roll_back"
+    evidence.add("edge", Seen(weight, 10_000 - weight, {"failures": (weight, 1_000)}, share), {}, 2.0)
+    assert evidence.judge(ROLLOUT).move == "roll_back", "and where it is truly worse it is told"
 
 
 def test_what_is_no_evidence_is_refused() -> None:

@@ -181,6 +181,13 @@ def test_silence_passes_nothing_takes_the_users_away_and_the_release_can_be_driv
         assert place.drive().live == "v2"
 
 
+def test_a_test_of_many_days_is_driven_through_them_and_not_given_up_as_undecided(place: Place) -> None:
+    place.set(longest_s=0.3, ab={"percent": 50, "min_requests": 20, "days": 1.2 / 86_400, "min_labels": 0})
+    place.warm("ab")
+    with Load(place.world):
+        assert place.drive().live == "v2"
+
+
 def test_a_killed_driver_leaves_users_safe_and_another_one_goes_on_with_what_was_known(place: Place) -> None:
     place.set(canary={"percent": [10, 50], "min_requests": 60, "min_seconds": 1.0})
     place.warm("canary")
