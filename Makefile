@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-labels bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ bench-storage: setup ## a month's bytes in the DVC remote, a second workspace's 
 
 bench-prediction-log: setup ## what keeping predictions costs an answer
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.prediction_log
+
+bench-labels: setup ## what POST /labels takes, at 1 and 8 connections
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.labels
 
 bench-records: setup ## what recording a run adds, and the lists at 10, 100 and 1,000 runs
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/records.py

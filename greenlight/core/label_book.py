@@ -87,25 +87,38 @@ def take(connection: Connection, labels: Iterable[tuple[str, bool]], at: int) ->
     at : int
         Microseconds since the epoch, UTC.
     """
-    accepted = known = 0
-    against: list[Contradiction] = []
+    return take_each(connection, [labels], at)[0]
+
+
+def take_each(connection: Connection, requests: Iterable[Iterable[tuple[str, bool]]], at: int) -> list[Taken]:
+    """Apply the labels of several requests, one after the other, in one commit: all or none of them.
+
+    When it returns they are on the disk. A commit waits for the disk; that is what several requests share.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for name, label in labels:
-            done = connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, int(label), at))
-            if done.rowcount:
-                accepted += 1
-                continue
-            kept = _kept(connection, name)
-            if kept == label:
-                known += 1
-                continue
-            against.append(Contradiction(name, kept, label))
-            connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, int(label), at))
+        taken = [_apply(connection, labels, at) for labels in requests]
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    return taken
+
+
+def _apply(connection: Connection, labels: Iterable[tuple[str, bool]], at: int) -> Taken:
+    accepted = known = 0
+    against: list[Contradiction] = []
+    for name, label in labels:
+        done = connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, int(label), at))
+        if done.rowcount:
+            accepted += 1
+            continue
+        kept = _kept(connection, name)
+        if kept == label:
+            known += 1
+            continue
+        against.append(Contradiction(name, kept, label))
+        connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, int(label), at))
     return Taken(accepted, known, tuple(against))
 
 
