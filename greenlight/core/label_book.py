@@ -105,6 +105,31 @@ def take_each(connection: Connection, requests: Iterable[Iterable[tuple[str, boo
     return taken
 
 
+def put_back(connection: Connection, labels: Iterable[tuple[str, int, int]]) -> int:
+    """Apply labels of a copy of a book, each with when it was taken; returns how many were not there.
+
+    What is there stays. A label that says the opposite of it is noted as contradicting, as one that arrives is.
+
+    Parameters
+    ----------
+    labels : iterable of (str, int, int)
+        Prediction id, label, microseconds since the epoch, UTC.
+    """
+    added = 0
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for name, label, at in labels:
+            if connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, label, at)).rowcount:
+                added += 1
+            elif _kept(connection, name) != bool(label):
+                connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, label, at))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return added
+
+
 def _apply(connection: Connection, labels: Iterable[tuple[str, bool]], at: int) -> Taken:
     accepted = known = 0
     against: list[Contradiction] = []
