@@ -101,6 +101,8 @@ class Settings(EdgeSettings):
         Megabytes that all kept predictions together may take, 64 at least; 0 keeps none.
     prediction_features : str
         What is kept of a row: ``all`` (private columns as a keyed hash), ``hash`` (all as one), ``none``.
+    prediction_table_rows : int
+        Largest table (``POST /bulk``), in rows, whose answers are kept; 0 keeps none.
     response_cache_rows : int
         Rows whose scores each server process keeps, to answer them again without scoring; 0 for none.
     signing : str
@@ -122,6 +124,7 @@ class Settings(EdgeSettings):
     start_timeout_s: float = Field(default=120, gt=0)
     prediction_log_mb: int = Field(default=1024, ge=0, le=10_000_000)
     prediction_features: Literal["all", "hash", "none"] = "all"
+    prediction_table_rows: int = Field(default=100_000, ge=0, le=2_000_000)
     response_cache_rows: int = Field(default=0, ge=0, le=10_000_000)
     signing: Literal["key", "sigstore"] = "key"
     signing_key: Path | None = None

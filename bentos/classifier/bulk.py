@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from bentos.classifier import wire
 from bentos.classifier.predict import Predict
 from bentos.classifier.problems import Problem, require_method
+from greenlight.core import prediction_record
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 MAX_BODY_BYTES = 512 * 1024 * 1024
@@ -73,6 +74,7 @@ class Bulk:
                     status, rows = 200, head["rows"]
                     sending = True
                     await _stream(send, parts, asked["answer"], self._predict.version.encode())
+                    await self._note()
             except BaseException:
                 if not isinstance(sys.exception(), Problem) or sending:
                     self._end()  # whatever it is at now is of no use any more
@@ -104,7 +106,7 @@ class Bulk:
     async def _refuse(self, send: Send, problem: Problem, more: wire.Headers) -> None:
         await wire.answer(send, problem.status, problem.body(), self._predict.version.encode(), more)
 
-    async def _ask(self, asked: dict[str, str], receive: Receive) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+    async def _ask(self, asked: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
         """Hand the body on; returns what the worker says first, and the chunks behind it."""
         worker = await self._started()
         assert worker.stdin
@@ -138,6 +140,17 @@ class Bulk:
         for feature, count in head["unseen"].items():
             scorer.unseen[feature] = scorer.unseen.get(feature, 0) + count
         return head, _chunks(worker.stdout)
+
+    async def _note(self) -> None:
+        """Count what the worker kept of the answer in the prediction log; the client has its answer by then."""
+        assert self._worker
+        assert self._worker.stdout
+        noted = json.loads(await self._worker.stdout.readline())
+        counters = self._predict.counters
+        if noted["kept"]:
+            counters.written(noted["kept"])
+        if noted["lost"]:
+            counters.dropped("disk", noted["lost"])
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._idle:
@@ -177,7 +190,7 @@ class Bulk:
                 worker.kill()
 
 
-def _asked(scope: Scope) -> dict[str, str]:
+def _asked(scope: Scope) -> dict[str, Any]:
     """What the worker is asked: the format of the body, that of the answer, and the name of the predictions."""
     require_method(scope["method"], "POST", "tables are scored with POST /bulk")
     said = (wire.header(scope, b"content-type") or b"").decode("latin-1")
@@ -187,7 +200,12 @@ def _asked(scope: Scope) -> dict[str, str]:
     accepted = (wire.header(scope, b"accept") or b"").decode("latin-1").lower()
     other = PARQUET if kind == ARROW else ARROW
     answer = other if other in accepted and kind not in accepted else kind
-    return {"format": kind, "answer": answer, "name": uuid.uuid4().hex}
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name in prediction_record.WANTED
+    ]
+    return {"format": kind, "answer": answer, "name": uuid.uuid4().hex, "headers": headers}
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

@@ -36,6 +36,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "ms": pl.Float32(),
     "status": pl.Int32(),
     "row_json": pl.String(),
+    "bulk": pl.Boolean(),
 }
 DAY_US = 86_400_000_000
 # A file that is compacted between being listed and being read is looked for anew; each time takes a rare coincidence.
@@ -91,7 +92,12 @@ class PredictionLog:
         return sum(size for _, size, _ in self._files(self.folder))
 
     def scan(
-        self, version: str | None = None, since_us: int | None = None, until_us: int | None = None
+        self,
+        version: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        *,
+        tables: bool = False,
     ) -> pl.LazyFrame:
         """The kept rows, compact ones and those of live files.
 
@@ -101,6 +107,9 @@ class PredictionLog:
             Of this version only.
         since_us, until_us : int, optional
             ``at`` in [since_us, until_us), microseconds since the epoch.
+        tables : bool
+            Also rows of tables (``POST /bulk``). Left out by default: they all go to the stable version, so whatever
+            compares versions by their rows would take them for a difference.
 
         Returns
         -------
@@ -115,7 +124,9 @@ class PredictionLog:
             found = found.filter(pl.col("at") >= since_us)
         if until_us is not None:
             found = found.filter(pl.col("at") < until_us)
-        return found
+        # Files of a time before there were such rows lack the column.
+        bulk = pl.col("bulk").fill_null(False)
+        return found.with_columns(bulk) if tables else found.with_columns(bulk).filter(~pl.col("bulk"))
 
     def compact(self, limit_mb: int) -> Compaction:
         """Turn every finished file of lines into Parquet, then delete the oldest files beyond `limit_mb`.
@@ -152,7 +163,7 @@ class PredictionLog:
                 rows = [read(path, folder.name)[0] for path in lines if _may_hold(path, since_us, until_us)]
             except FileNotFoundError:
                 continue
-            scans = [pl.scan_parquet(parts, schema=SCHEMA)] if parts else []
+            scans = [pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert")] if parts else []
             return [*scans, *(frame.lazy() for frame in rows)]
         raise FileNotFoundError(f"the files in {folder} change faster than they can be read")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 FILE = "labels.sqlite"
-PREDICTION_ID = r"^[0-9a-f]{32}-(0|[1-9][0-9]{0,5})$"
+PREDICTION_ID = r"^[0-9a-f]{32}-(0|[1-9][0-9]{0,6})$"  # a table has up to 2,000,000 rows
 MAX_LABELS = 10_000
 # What several processes wait for one another; a batch of 10,000 takes 0.1 s.
 BUSY_TIMEOUT_S = 10.0

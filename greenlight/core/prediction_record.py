@@ -40,10 +40,11 @@ COLUMNS = (
     "ms",
     "status",
     "row_json",
+    "bulk",
 )
 
 _REQUEST_ID, _KEY, _SHADOW, _PLAYED = b"x-request-id", b"x-greenlight-key", b"x-shadow", b"x-greenlight-played"
-_WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED})
+WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED})
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Answered:
         Milliseconds of the whole request.
     status : int
         200, or the 5xx that it got.
+    first : int
+        Index of the first row in the request; a table is kept in several pieces.
+    bulk : bool
+        Rows of a table, of which nothing is kept but the answer.
     """
 
     at: int
@@ -101,6 +106,8 @@ class Answered:
     decision: Sequence[bool] | None
     ms: float
     status: int
+    first: int = 0
+    bulk: bool = False
 
 
 def header(version: str, privacy: Privacy) -> bytes:
@@ -117,7 +124,7 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
     pause : callable
         Called between every `PAUSE_ROWS` rows that are taken apart, so that a caller can let others work.
     """
-    given = {name: value for name, value in answered.headers if name in _WANTED}
+    given = {name: value for name, value in answered.headers if name in WANTED}
     body: Any = None
     if privacy.whole:
         # Valid JSON, which has no line break but between its parts: as a space it is the same JSON on one line.
@@ -144,7 +151,9 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
         "d": answered.decision,
         "body": body,
     }
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    if answered.bulk:
+        record |= {"first": answered.first, "bulk": True}
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 def hide(row: Any, privacy: Privacy) -> Any:
@@ -195,9 +204,11 @@ def _rows_of(record: dict[str, Any], version: str) -> Iterator[tuple[Any, ...]]:
     if scores is None:
         scores, decisions = [None], [None]
     rows = (record["body"] or {}).get("rows") or []
+    first, bulk = int(record.get("first", 0)), bool(record.get("bulk", False))
     for i, (probability, decision) in enumerate(zip(scores, decisions, strict=True)):
         row = orjson.dumps(rows[i]).decode() if i < len(rows) and rows[i] is not None else None
-        yield (at, str(record["id"]), i, f"{name}-{i}", *who, probability, decision, ms, status, row)
+        number = first + i
+        yield (at, str(record["id"]), number, f"{name}-{number}", *who, probability, decision, ms, status, row, bulk)
 
 
 def _load(line: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -75,7 +76,7 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     assert first == {
         "at": T0, "request_id": "mine", "row": 0, "prediction_id": f"{1:032x}-0", "version": "v1", "shadow": True,
         "played": True, "key": "user-1", "probability": 0.25, "decision": False, "ms": 1.5, "status": 200,
-        "row_json": '{"n":1,"who":"p0"}',
+        "row_json": '{"n":1,"who":"p0"}', "bulk": False,
     }  # fmt: skip
     assert found.row(1, named=True)["prediction_id"] == f"{1:032x}-1"
     failed = found.row(2, named=True)
@@ -88,6 +89,28 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     assert failed["request_id"] == "f" * 32
     assert noted.rows == 3
     assert max(noted.lags) > 0
+
+
+def test_rows_of_tables_are_kept_apart_and_compact_files_of_a_time_before_them_are_read(tmp_path: Path) -> None:
+    with log(tmp_path) as (kept, _):
+        kept.add(answered(1))
+    assert PredictionLog(tmp_path).compact(1024).rows == 1
+    (old,) = (tmp_path / "predictions").glob("v1/*/*.parquet")
+    pl.read_parquet(old).drop("bulk").write_parquet(old)
+    with log(tmp_path) as (kept, _):
+        for first in (0, 2):
+            scores = np.array([0.1, 0.7], np.float32)
+            kept.add(
+                Answered(T0, "a" * 32, [], b"", scores, scores > 0.5, 9.0, 200, first, bulk=True)  # type: ignore[arg-type]
+            )
+    for _ in range(2):  # as lines, and as Parquet
+        assert PredictionLog(tmp_path).scan().collect()["prediction_id"].to_list() == [f"{1:032x}-0"]
+        found = PredictionLog(tmp_path).scan(tables=True).collect().sort("prediction_id")
+        assert found["prediction_id"].to_list()[1:] == [f"{'a' * 32}-{i}" for i in range(4)]
+        assert found["bulk"].to_list() == [False] + [True] * 4
+        assert found["probability"].to_list()[1:] == scores.tolist() * 2
+        assert found["decision"].to_list()[1:] == [False, True] * 2
+        PredictionLog(tmp_path).compact(1024)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +167,7 @@ def test_files_are_rotated_and_the_oldest_go_beyond_the_limit(tmp_path: Path, mo
     monkeypatch.setattr(writer, "ROTATE_BYTES", 50_000)
     body = b'{"rows":[{"n":"' + b"x" * 900 + b'"}]}'
     noted = Noted()
-    kept = writer._File(LogSettings(tmp_path / "predictions", 400_000, Privacy()), "v1")
+    kept = writer.LogFile(LogSettings(tmp_path / "predictions", 400_000, Privacy()), "v1")
     for number in range(1_000):
         assert kept.append(prediction_record.encode(answered(number, body=body, at=T0 + number), Privacy()))
     kept.close()
@@ -158,7 +181,7 @@ def test_files_are_rotated_and_the_oldest_go_beyond_the_limit(tmp_path: Path, mo
 def test_file_being_written_is_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "ROTATE_BYTES", 1_000)
     settings = LogSettings(tmp_path / "predictions", 5_000, Privacy())
-    idle, busy = writer._File(settings, "v1"), writer._File(settings, "v2")
+    idle, busy = writer.LogFile(settings, "v1"), writer.LogFile(settings, "v2")
     idle.append(prediction_record.encode(answered(1), Privacy()))
     for number in range(50):
         busy.append(prediction_record.encode(answered(number), Privacy()))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,6 +36,7 @@ from bentos.classifier.arrow_stream import END, encoded
 from bentos.classifier.bulk import MAX_ROWS
 from greenlight.adapters import model_servers
 from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.adapters.sockets import runtime_dir
 from greenlight.config import Settings
 from greenlight.core.model import Golden, Model
@@ -51,6 +53,7 @@ class Server:
     port: int
     process: psutil.Process
     http: httpx.Client
+    home: Path
 
     @property
     def address(self) -> str:
@@ -93,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert wait_until(edge.is_up, 30, 0.05)
         edge.wait_healthy("v3", 1)
         with httpx.Client(base_url=f"http://127.0.0.1:{made.edge_port}", timeout=60) as client:
-            yield Server(made.edge_port, psutil.Process(model.pid), client)
+            yield Server(made.edge_port, psutil.Process(model.pid), client, home)
         log_text = (home / "server.log").read_text()
         assert "Traceback" not in log_text, log_text
     finally:
@@ -288,6 +291,31 @@ def test_a_table_gets_the_golden_scores_to_the_bit(server: Server, golden: list[
     assert [name.rpartition("-")[2] for name in found["prediction_id"]] == [str(i) for i in range(len(rows))]
     other = PARQUET if kind == ARROW else ARROW
     assert unpacked(server.bulk(table(rows), kind, accept=other))["probability"].equals(found["probability"])
+
+
+def test_answers_to_a_table_are_kept_so_that_their_labels_count(server: Server) -> None:
+    answer = server.http.post(
+        "/bulk",
+        content=packed(pl.concat([table(kit.requests(1000, 8))] * 25), PARQUET),
+        headers={"content-type": PARQUET, "x-request-id": "table-8", "x-greenlight-key": "nightly"},
+    )
+    answers = unpacked(answer).sort("prediction_id")
+    log = PredictionLog(server.home)
+    assert wait_until(lambda: mine_now(server).height == 25_000, 10, 0.05)
+    found = mine_now(server).sort("prediction_id")
+    for column in ("prediction_id", "probability", "decision"):
+        assert found[column].equals(answers[column]), column
+    assert found["row"].sort().to_list() == list(range(25_000))
+    assert set(found["key"]) == {"nightly"}
+    assert found["row_json"].is_null().all()
+    assert log.scan("v3").filter(pl.col("request_id") == "table-8").collect().height == 0
+    last = {"prediction_id": f"{found['prediction_id'][0].partition('-')[0]}-1999999", "label": True}
+    assert server.http.post("/labels", json={"labels": [last]}).json()["accepted"] == 1
+
+
+def mine_now(server: Server) -> pl.DataFrame:
+    """A file of lines is read when it is asked for."""
+    return PredictionLog(server.home).scan("v3", tables=True).filter(pl.col("request_id") == "table-8").collect()
 
 
 def test_columns_may_be_dictionaries_text_times_or_missing(server: Server) -> None:
