@@ -21,6 +21,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from bentos.classifier import wire
+from bentos.classifier.metrics import TABLE
 from bentos.classifier.predict import Predict
 from bentos.classifier.problems import Problem, require_method
 from greenlight.core import prediction_record
@@ -94,7 +95,7 @@ class Bulk:
             await self._refuse(send, exc, [*more, *wire.allow(exc)])
         except wire.Disconnected:
             return
-        self._predict.counters.count(status, time.perf_counter() - begun, rows, self._predict.scorer)
+        self._predict.counters.count(status, time.perf_counter() - begun, rows, self._predict.scorer, kind=TABLE)
 
     async def close(self) -> None:
         """End the worker, for good."""
