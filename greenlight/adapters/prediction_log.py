@@ -37,6 +37,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "status": pl.Int32(),
     "row_json": pl.String(),
     "bulk": pl.Boolean(),
+    "trace_id": pl.String(),
 }
 DAY_US = 86_400_000_000
 # A file that is compacted between being listed and being read is looked for anew; each time takes a rare coincidence.
@@ -124,9 +125,9 @@ class PredictionLog:
             found = found.filter(pl.col("at") >= since_us)
         if until_us is not None:
             found = found.filter(pl.col("at") < until_us)
-        # Files of a time before there were such rows lack the column.
-        bulk = pl.col("bulk").fill_null(False)
-        return found.with_columns(bulk) if tables else found.with_columns(bulk).filter(~pl.col("bulk"))
+        # Files of a time before there were such rows lack the columns.
+        found = found.with_columns(pl.col("bulk").fill_null(False), pl.col("trace_id").fill_null(""))
+        return found if tables else found.filter(~pl.col("bulk"))
 
     def compact(self, limit_mb: int) -> Compaction:
         """Turn every finished file of lines into Parquet, then delete the oldest files beyond `limit_mb`.

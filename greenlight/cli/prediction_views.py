@@ -40,6 +40,7 @@ def _prediction(one: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, A
         "label": f"{label['label']}, taken {moment(label['at'])}" if label else "not known yet",
         "request": one["request_id"],
         "key": one["key"],
+        "trace": one["trace_id"],
         "kind": ", ".join(marks),
     }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,10 +42,14 @@ COLUMNS = (
     "status",
     "row_json",
     "bulk",
+    "trace_id",
 )
 
 _REQUEST_ID, _KEY, _SHADOW, _PLAYED = b"x-request-id", b"x-greenlight-key", b"x-shadow", b"x-greenlight-played"
-WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED})
+_TRACE = b"traceparent"
+WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED, _TRACE})
+# Version, trace, span, flags (www.w3.org/TR/trace-context, 3.2.2).
+_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,8 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
         "d": answered.decision,
         "body": body,
     }
+    if _TRACE in given:
+        record |= {"trace": _trace_of(given[_TRACE])}
     if answered.bulk:
         record |= {"first": answered.first, "bulk": True}
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
@@ -204,11 +211,24 @@ def _rows_of(record: dict[str, Any], version: str) -> Iterator[tuple[Any, ...]]:
     if scores is None:
         scores, decisions = [None], [None]
     rows = (record["body"] or {}).get("rows") or []
-    first, bulk = int(record.get("first", 0)), bool(record.get("bulk", False))
+    first, bulk, trace = int(record.get("first", 0)), bool(record.get("bulk", False)), str(record.get("trace", ""))
     for i, (probability, decision) in enumerate(zip(scores, decisions, strict=True)):
         row = orjson.dumps(rows[i]).decode() if i < len(rows) and rows[i] is not None else None
         number = first + i
-        yield (at, str(record["id"]), number, f"{name}-{number}", *who, probability, decision, ms, status, row, bulk)
+        yield (
+            at,
+            str(record["id"]),
+            number,
+            f"{name}-{number}",
+            *who,
+            probability,
+            decision,
+            ms,
+            status,
+            row,
+            bulk,
+            trace,
+        )
 
 
 def _load(line: bytes) -> dict[str, Any]:
@@ -225,6 +245,11 @@ def _load(line: bytes) -> dict[str, Any]:
 def _rows(body: bytes) -> list[Any]:
     found = _load(body).get("rows")
     return found if isinstance(found, list) else []
+
+
+def _trace_of(value: bytes) -> str:
+    found = _TRACEPARENT.match(value)
+    return found[1].decode() if found else ""
 
 
 def _text(value: bytes | None) -> str:

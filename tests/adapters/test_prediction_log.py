@@ -76,7 +76,7 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     assert first == {
         "at": T0, "request_id": "mine", "row": 0, "prediction_id": f"{1:032x}-0", "version": "v1", "shadow": True,
         "played": True, "key": "user-1", "probability": 0.25, "decision": False, "ms": 1.5, "status": 200,
-        "row_json": '{"n":1,"who":"p0"}', "bulk": False,
+        "row_json": '{"n":1,"who":"p0"}', "bulk": False, "trace_id": "",
     }  # fmt: skip
     assert found.row(1, named=True)["prediction_id"] == f"{1:032x}-1"
     failed = found.row(2, named=True)
@@ -96,7 +96,7 @@ def test_rows_of_tables_are_kept_apart_and_compact_files_of_a_time_before_them_a
         kept.add(answered(1))
     assert PredictionLog(tmp_path).compact(1024).rows == 1
     (old,) = (tmp_path / "predictions").glob("v1/*/*.parquet")
-    pl.read_parquet(old).drop("bulk").write_parquet(old)
+    pl.read_parquet(old).drop("bulk", "trace_id").write_parquet(old)
     with log(tmp_path) as (kept, _):
         for first in (0, 2):
             scores = np.array([0.1, 0.7], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
@@ -46,6 +47,44 @@ ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.
 MODEL = kit.DATASET.name
 
 
+class Collector:
+    """Takes spans by OTLP over HTTP, as an OpenTelemetry collector does, and keeps them."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+        collector = self
+
+        class Taking(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/v1/traces":
+                    for resource in content["resourceSpans"]:
+                        about = _plain(resource["resource"])
+                        for scope in resource["scopeSpans"]:
+                            collector.found += [{**span, **_plain(span), **about} for span in scope["spans"]]
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def of(self, trace: str) -> list[dict[str, Any]]:
+        return [span for span in self.found if span["traceId"] == trace]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _plain(of: dict[str, Any]) -> dict[str, Any]:
+    return {one["key"]: next(iter(one["value"].values())) for one in of["attributes"]}
+
+
 @dataclass
 class Server:
     """One process of the version v3 behind an edge on TCP."""
@@ -54,6 +93,7 @@ class Server:
     process: psutil.Process
     http: httpx.Client
     home: Path
+    spans: Collector
 
     @property
     def address(self) -> str:
@@ -81,7 +121,8 @@ def golden() -> list[Golden]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder, home = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("home")
     bento = kit.build(folder, home, "v3", 3)
-    made = Settings(root=home, home=home, edge_port=kit.free_port())
+    spans = Collector()
+    made = Settings(root=home, home=home, edge_port=kit.free_port(), tracing=spans.address)
     socket, edge = runtime_dir(home) / "model-v3-1.sock", Edge(made)
     environment = {**os.environ, **model_servers.environment(home, home / "metrics"), **model_servers.keeping(made)}
     (home / "metrics").mkdir()
@@ -96,13 +137,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert wait_until(edge.is_up, 30, 0.05)
         edge.wait_healthy("v3", 1)
         with httpx.Client(base_url=f"http://127.0.0.1:{made.edge_port}", timeout=60) as client:
-            yield Server(made.edge_port, psutil.Process(model.pid), client, home)
+            yield Server(made.edge_port, psutil.Process(model.pid), client, home, spans)
         log_text = (home / "server.log").read_text()
         assert "Traceback" not in log_text, log_text
     finally:
         for process in (model, envoy):
             process.kill()
             process.wait()
+        spans.close()
 
 
 def packed(frame: pl.DataFrame, kind: str) -> bytes:
@@ -316,6 +358,56 @@ def test_answers_to_a_table_are_kept_so_that_their_labels_count(server: Server) 
 def mine_now(server: Server) -> pl.DataFrame:
     """A file of lines is read when it is asked for."""
     return PredictionLog(server.home).scan("v3", tables=True).filter(pl.col("request_id") == "table-8").collect()
+
+
+def test_spans_of_requests_arrive_in_the_trace_that_the_client_began(server: Server) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    ids = []
+    for path, body in (
+        ("/predict", {"rows": [REQUEST.EXAMPLE]}),
+        (f"/v1/models/{MODEL}:predict", {"instances": [REQUEST.EXAMPLE]}),
+        ("/predict", {"rows": [{}]}),
+    ):
+        answer = server.http.post(path, json=body, headers={"traceparent": f"00-{trace}-{parent}-01"})
+        assert answer.headers["x-trace-id"] == trace
+        ids.append(answer.headers["x-request-id"])
+    assert wait_until(lambda: len(server.spans.of(trace)) == 3, 20, 0.05), server.spans.found
+    found = {span["greenlight.request_id"]: span for span in server.spans.of(trace)}
+    assert list(found) == ids
+    assert {span["parentSpanId"] for span in found.values()} == {parent}
+    assert len({span["spanId"] for span in found.values()}) == 3
+    first, _, wrong = found.values()
+    assert (first["name"], first["kind"], first["service.version"]) == ("POST /predict", 2, "v3")
+    assert [span["http.response.status_code"] for span in found.values()] == ["200", "200", "422"]
+    assert wrong["status"] == {"code": 1}, "a client's mistake is no error of the server"
+    assert 0 < int(first["endTimeUnixNano"]) - int(first["startTimeUnixNano"]) < 60e9
+    log = PredictionLog(server.home).scan("v3")
+    assert wait_until(lambda: kept_of(server, trace) == set(ids[:2]), 10, 0.05), log.collect()
+
+
+def kept_of(server: Server, trace: str) -> set[str]:
+    found = PredictionLog(server.home).scan("v3").filter(pl.col("trace_id") == trace).collect()
+    return set(found["request_id"])
+
+
+@pytest.mark.parametrize("sent", [None, "00-" + "0" * 32 + "-b7ad6b7169203331-01", "nonsense", "ff"])
+def test_request_without_a_trace_that_holds_begins_one(server: Server, sent: str | None) -> None:
+    headers = {"traceparent": sent} if sent else {}
+    begun = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}, headers=headers).headers["x-trace-id"]
+    assert len(begun) == 32
+    assert begun != "0" * 32
+    assert wait_until(lambda: len(server.spans.of(begun)) == 1, 20, 0.05)
+    assert "parentSpanId" not in server.spans.of(begun)[0]
+
+
+def test_trace_that_its_beginner_does_not_record_is_passed_on_and_not_sent(server: Server) -> None:
+    trace = "1" * 32
+    unwanted = {"traceparent": f"00-{trace}-{'2' * 16}-00"}
+    answer = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}, headers=unwanted)
+    assert answer.headers["x-trace-id"] == trace
+    later = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}).headers["x-trace-id"]
+    assert wait_until(lambda: len(server.spans.of(later)) == 1, 20, 0.05)
+    assert server.spans.of(trace) == []
 
 
 def test_columns_may_be_dictionaries_text_times_or_missing(server: Server) -> None:
