@@ -135,6 +135,8 @@ def compaction_view(found: Mapping[str, Any]) -> str:
     text = f"{found['files']:,} files with {found['rows']:,} rows: {sizes}" if found["files"] else "nothing to compact"
     if found["skipped"]:
         text += f"; {found['skipped']:,} lines that a crash cut short were left out"
+    if found["merged"]:
+        text += f"; {found['merged']:,} small files of a day were merged"
     if found["deleted"]:
         text += f"; the {found['deleted']:,} oldest files went, beyond the limit"
     return text

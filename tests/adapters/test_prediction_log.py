@@ -22,6 +22,7 @@ import pytest
 from bentos.classifier import prediction_log as writer
 from bentos.classifier.prediction_log import LogSettings
 from greenlight.adapters import prediction_log as adapter
+from greenlight.adapters import prediction_parts
 from greenlight.adapters.prediction_key import prediction_key
 from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.core import prediction_record
@@ -233,13 +234,14 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from greenlight.adapters import prediction_log as adapter
+from greenlight.adapters import prediction_parts
 number, calls = int(sys.argv[2]), 0
 def crash(*_):
     global calls
     calls += 1
     if calls == number:
         os._exit(9)
-for module, name in ((adapter, "_sync"), (os, "utime"), (Path, "unlink"), (Path, "rename")):
+for module, name in ((prediction_parts, "sync"), (os, "utime"), (Path, "unlink"), (Path, "rename")):
     real = getattr(module, name)
     def before(*args, real=real, **more):
         crash()
@@ -252,7 +254,7 @@ adapter.PredictionLog(Path(sys.argv[1])).compact(1024)
 def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     killed = 0
-    for number in range(1, 30, 2):
+    for number in range(1, 60, 3):
         home = tmp_path / str(number)
         write(home, "v1", T0, T0 + DAY, T0 + 2 * DAY)
         write(home, "v1", T0 + 5)
@@ -269,6 +271,45 @@ def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(
         assert log.scan().sort("at").collect()["at"].to_list() == wanted, number
         assert not list(home.rglob("*.jsonl"))
     assert killed > 4
+
+
+def test_small_files_of_a_day_become_one_and_a_reader_that_had_looked_is_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PredictionLog(tmp_path)
+    wanted = [T0 + i for i in range(6)]
+    for at in wanted:
+        write(tmp_path, "v1", at)
+        with monkeypatch.context() as patch:
+            patch.setattr(prediction_parts, "MERGE_BYTES", 0)  # one by one, as night after night
+            log.compact(1024)
+    before = log.scan()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 6
+    assert log.compact(1024).merged == 6
+    for reader in (before, log.scan()):
+        assert reader.sort("at").collect()["at"].to_list() == wanted
+    assert log.compact(1024).merged == 0
+    assert len(list(tmp_path.rglob("*.parquet"))) == 7, "what the merged file replaces is kept for readers"
+    monkeypatch.setattr(prediction_parts, "GRACE_S", 0.0)
+    log.compact(1024)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    assert not list(tmp_path.rglob("*.replaces"))
+    assert log.scan().sort("at").collect()["at"].to_list() == wanted
+
+
+def test_files_of_today_are_merged_when_there_are_many_and_large_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns() // 1000
+    log = PredictionLog(tmp_path)
+    for count in range(1, prediction_parts.MERGE_FROM + 1):
+        write(tmp_path, "v1", now + count)
+        assert log.compact(1024).merged == (0 if count < prediction_parts.MERGE_FROM else count)
+    monkeypatch.setattr(prediction_parts, "MERGE_BYTES", 10)
+    write(tmp_path, "v1", T0)
+    write(tmp_path, "v1", T0 + 1)
+    assert log.compact(1024).merged == 0
+    assert log.scan().collect().height == prediction_parts.MERGE_FROM + 2
 
 
 def test_compact_keeps_the_limit_oldest_rows_first(tmp_path: Path) -> None:
