@@ -63,6 +63,7 @@ class Bulk:
         """Answer one request, and count it."""
         begun, rows, more = time.perf_counter(), 0, list[tuple[bytes, bytes]]()
         sending = False
+        arrived = asyncio.Event()
         try:
             asked = _asked(scope)
             if self._waiting > WAITING:
@@ -71,7 +72,7 @@ class Bulk:
             self._waiting += 1
             try:
                 async with self._turn, asyncio.timeout(TIMEOUT_S):
-                    head, parts = await self._ask(asked, receive)
+                    head, parts = await self._ask(asked, receive, arrived)
                     status, rows = 200, head["rows"]
                     sending = True
                     await _stream(send, parts, asked["answer"], self._predict.version.encode())
@@ -86,8 +87,10 @@ class Bulk:
         except TimeoutError:
             if sending:
                 raise
-            status, problem = 413, Problem(413, f"scoring took more than {TIMEOUT_S} s; send fewer rows")
-            await self._refuse(send, problem, more)
+            status = 413 if arrived.is_set() else 408
+            late = f"scoring took more than {TIMEOUT_S} s; send fewer rows"
+            slow = f"the table did not arrive within {TIMEOUT_S} s of its turn; send it faster, or fewer rows"
+            await self._refuse(send, Problem(status, late if arrived.is_set() else slow), more)
         except Problem as exc:
             if sending:
                 raise
@@ -107,7 +110,9 @@ class Bulk:
     async def _refuse(self, send: Send, problem: Problem, more: wire.Headers) -> None:
         await wire.answer(send, problem.status, problem.body(), self._predict.version.encode(), more)
 
-    async def _ask(self, asked: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+    async def _ask(
+        self, asked: dict[str, Any], receive: Receive, arrived: asyncio.Event
+    ) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
         """Hand the body on; returns what the worker says first, and the chunks behind it."""
         worker = await self._started()
         assert worker.stdin
@@ -128,6 +133,7 @@ class Bulk:
             if too_large:
                 self._end()
                 raise Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send it in parts")
+            arrived.set()
             worker.stdin.write(struct.pack("<I", 0))
             await worker.stdin.drain()
             head = json.loads(await worker.stdout.readline())

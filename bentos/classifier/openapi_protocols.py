@@ -97,6 +97,7 @@ def _bulk() -> dict[str, Any]:
 
 _BULK_ERRORS = {
     "400": "The body is not what Content-Type says, or breaks off",
+    "408": "It did not arrive in time",
     "413": "Too many bytes or rows, too long, or it unpacks to too much",
     "415": "Neither Arrow nor Parquet",
     "422": "Columns or values are wrong; each is named with its row",

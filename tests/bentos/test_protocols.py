@@ -6,7 +6,9 @@ import http.server
 import io
 import json
 import os
+import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ from greenlight.adapters.sockets import runtime_dir
 from greenlight.config import Settings
 from greenlight.core.model import Golden, Model
 
+ROOT = Path(__file__).parents[2]
 REQUEST = kit.DATASET.request
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 MODEL = kit.DATASET.name
@@ -486,6 +489,30 @@ def test_a_table_whose_process_dies_is_an_error_and_the_next_one_is_not(server: 
     answer = server.http.post("/bulk", content=parts(), headers={"content-type": ARROW})
     assert (answer.status_code, "could not be processed" in answer.json()["error"]) == (413, True)
     assert unpacked(server.bulk(rows)).height == 50
+
+
+@pytest.mark.parametrize("page", ["serving", "predictions"])
+def test_examples_of_the_pages_do_what_the_pages_say(server: Server, page: str, tmp_path: Path) -> None:
+    """Each block with a request is run as it stands, but for the port; what stands below a request is its answer."""
+    table(kit.requests(30)).write_parquet(tmp_path / "flights.parquet")
+    (tmp_path / ".greenlight").symlink_to(server.home)
+    run = 0
+    for kind, block in re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.S):
+        if kind == "sh" and "curl" not in block:
+            continue  # commands: they are tried where they belong
+        said = [line for line in block.splitlines() if line.startswith("{")]
+        script = "\n".join(line for line in block.splitlines() if not line.startswith("{"))
+        script = script.replace(":8700", f":{server.port}").replace("curl -s", "curl -sS --fail-with-body")
+        command = ["bash", "-euo", "pipefail", "-c"] if kind == "sh" else [sys.executable, "-c"]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run([*command, script], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        if said:
+            assert [json.loads(line) for line in done.stdout.splitlines()] == [json.loads(line) for line in said]
+        run += 1
+    assert run == {"serving": 6, "predictions": 2}[page]
+    if page == "serving":
+        assert pl.read_parquet(tmp_path / "scores.parquet").height == 30
 
 
 def test_an_explanation_adds_up_to_the_score(server: Server) -> None:
