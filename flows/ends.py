@@ -108,6 +108,12 @@ def replayed(found: dict[str, Any]) -> State:
     return Completed(name="Completed", message=" ".join(line for line in found["answer"] if not line.startswith(" ")))
 
 
+def compacted(found: dict[str, Any]) -> State:
+    """The prediction log was made compact; nothing to do is as good."""
+    told = f"{found['files']} files with {found['rows']} rows became Parquet, {found['merged']} small files were"
+    return Completed(name="Completed", message=f"{told} merged, {found['deleted']} went beyond the limit")
+
+
 def told(turn: Alone, end: State) -> State:
     """`end`, after those that wait for the same retrain were told of it; a failure is no answer to share."""
     if end.is_completed() or end.name == DATA_REJECTED:

@@ -16,7 +16,7 @@ from greenlight.config import Settings
 from greenlight.core.contract_report import ContractReport, report_markdown, report_text
 from greenlight.core.verdict import Verdict
 from greenlight.errors import GreenlightError
-from greenlight.operations import leftovers, retrain, sweep, turns
+from greenlight.operations import leftovers, predictions, retrain, sweep, turns
 from greenlight.operations import release as releases
 from greenlight.operations import rollback as rollbacks
 from greenlight.operations.plan import Plan
@@ -193,6 +193,12 @@ def replay(first: str, last: str, policies: list[str] | None) -> dict[str, Any]:
     page = replays.write(project, found)
     create_markdown_artifact(replays.markdown(found) + f"\nPage: {page}\n", key="replay")
     return found
+
+
+@task(name="compact", task_run_name="compact", **PLAIN)
+def compact() -> dict[str, Any]:
+    """Make the kept predictions compact."""
+    return predictions.compact(Settings.load())
 
 
 def started_by() -> dict[str, str]:

@@ -101,8 +101,10 @@ class Settings(EdgeSettings):
         Megabytes that all kept predictions together may take, 64 at least; 0 keeps none.
     prediction_features : str
         What is kept of a row: ``all`` (private columns as a keyed hash), ``hash`` (all as one), ``none``.
-    response_cache_rows : int
-        Rows whose scores each server process keeps, to answer them again without scoring; 0 for none.
+    prediction_table_rows, response_cache_rows : int
+        Largest table whose answers are kept; rows whose scores each process keeps, to answer them again; 0 for none.
+    tracing : str
+        Address of an OpenTelemetry collector (OTLP over HTTP) that gets a span of every request; empty for none.
     signing : str
         ``key``, or ``sigstore``: keyless, by the identity that CI vouches for.
     signing_key, trusted_keys : Path
@@ -122,7 +124,9 @@ class Settings(EdgeSettings):
     start_timeout_s: float = Field(default=120, gt=0)
     prediction_log_mb: int = Field(default=1024, ge=0, le=10_000_000)
     prediction_features: Literal["all", "hash", "none"] = "all"
+    prediction_table_rows: int = Field(default=100_000, ge=0, le=2_000_000)
     response_cache_rows: int = Field(default=0, ge=0, le=10_000_000)
+    tracing: str = Field(default="", pattern=r"^(https?://[^\s/]+.*)?$")
     signing: Literal["key", "sigstore"] = "key"
     signing_key: Path | None = None
     trusted_keys: Path | None = None

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from bentos.classifier import metrics, seal
 from bentos.classifier.bulk import Bulk
-from bentos.classifier.labels import labels
+from bentos.classifier.labels import Labels
 from bentos.classifier.openapi import PAGE, document
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
 from bentos.classifier.problems import JSON
@@ -42,13 +42,14 @@ def create_app(root: Path = ROOT) -> Starlette:
             yield
         finally:
             await bulk.close()
+            labels.close()
             predict.close()
 
+    labels = Labels(predict)
     open_inference, tf_serving, bulk = OpenInference(predict), TensorFlowServing(predict), Bulk(predict, root)
     routes: list[BaseRoute] = [
         Route("/predict", predict),
-        # Every method, so that a wrong one is told what is right.
-        Route("/labels", labels, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+        Route("/labels", labels),
         Route("/bulk", bulk),
         Route("/v2", open_inference),
         Route("/v2/{path:path}", open_inference),
@@ -65,6 +66,8 @@ def create_app(root: Path = ROOT) -> Starlette:
     def direct(path: str) -> ASGIApp | None:
         if path == "/bulk":
             return bulk
+        if path == "/labels":
+            return labels
         if path.startswith("/v2/") or path == "/v2":
             return open_inference
         return tf_serving if path.startswith("/v1/models/") else None

@@ -21,8 +21,10 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from bentos.classifier import wire
+from bentos.classifier.metrics import TABLE
 from bentos.classifier.predict import Predict
 from bentos.classifier.problems import Problem, require_method
+from greenlight.core import prediction_record
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 MAX_BODY_BYTES = 512 * 1024 * 1024
@@ -61,6 +63,7 @@ class Bulk:
         """Answer one request, and count it."""
         begun, rows, more = time.perf_counter(), 0, list[tuple[bytes, bytes]]()
         sending = False
+        arrived = asyncio.Event()
         try:
             asked = _asked(scope)
             if self._waiting > WAITING:
@@ -69,10 +72,11 @@ class Bulk:
             self._waiting += 1
             try:
                 async with self._turn, asyncio.timeout(TIMEOUT_S):
-                    head, parts = await self._ask(asked, receive)
+                    head, parts = await self._ask(asked, receive, arrived)
                     status, rows = 200, head["rows"]
                     sending = True
                     await _stream(send, parts, asked["answer"], self._predict.version.encode())
+                    await self._note()
             except BaseException:
                 if not isinstance(sys.exception(), Problem) or sending:
                     self._end()  # whatever it is at now is of no use any more
@@ -83,8 +87,10 @@ class Bulk:
         except TimeoutError:
             if sending:
                 raise
-            status, problem = 413, Problem(413, f"scoring took more than {TIMEOUT_S} s; send fewer rows")
-            await self._refuse(send, problem, more)
+            status = 413 if arrived.is_set() else 408
+            late = f"scoring took more than {TIMEOUT_S} s; send fewer rows"
+            slow = f"the table did not arrive within {TIMEOUT_S} s of its turn; send it faster, or fewer rows"
+            await self._refuse(send, Problem(status, late if arrived.is_set() else slow), more)
         except Problem as exc:
             if sending:
                 raise
@@ -92,7 +98,7 @@ class Bulk:
             await self._refuse(send, exc, [*more, *wire.allow(exc)])
         except wire.Disconnected:
             return
-        self._predict.counters.count(status, time.perf_counter() - begun, rows, self._predict.scorer)
+        self._predict.counters.count(status, time.perf_counter() - begun, rows, self._predict.scorer, kind=TABLE)
 
     async def close(self) -> None:
         """End the worker, for good."""
@@ -104,7 +110,9 @@ class Bulk:
     async def _refuse(self, send: Send, problem: Problem, more: wire.Headers) -> None:
         await wire.answer(send, problem.status, problem.body(), self._predict.version.encode(), more)
 
-    async def _ask(self, asked: dict[str, str], receive: Receive) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+    async def _ask(
+        self, asked: dict[str, Any], receive: Receive, arrived: asyncio.Event
+    ) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
         """Hand the body on; returns what the worker says first, and the chunks behind it."""
         worker = await self._started()
         assert worker.stdin
@@ -125,6 +133,7 @@ class Bulk:
             if too_large:
                 self._end()
                 raise Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send it in parts")
+            arrived.set()
             worker.stdin.write(struct.pack("<I", 0))
             await worker.stdin.drain()
             head = json.loads(await worker.stdout.readline())
@@ -138,6 +147,17 @@ class Bulk:
         for feature, count in head["unseen"].items():
             scorer.unseen[feature] = scorer.unseen.get(feature, 0) + count
         return head, _chunks(worker.stdout)
+
+    async def _note(self) -> None:
+        """Count what the worker kept of the answer in the prediction log; the client has its answer by then."""
+        assert self._worker
+        assert self._worker.stdout
+        noted = json.loads(await self._worker.stdout.readline())
+        counters = self._predict.counters
+        if noted["kept"]:
+            counters.written(noted["kept"])
+        if noted["lost"]:
+            counters.dropped("disk", noted["lost"])
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._idle:
@@ -177,7 +197,7 @@ class Bulk:
                 worker.kill()
 
 
-def _asked(scope: Scope) -> dict[str, str]:
+def _asked(scope: Scope) -> dict[str, Any]:
     """What the worker is asked: the format of the body, that of the answer, and the name of the predictions."""
     require_method(scope["method"], "POST", "tables are scored with POST /bulk")
     said = (wire.header(scope, b"content-type") or b"").decode("latin-1")
@@ -187,7 +207,12 @@ def _asked(scope: Scope) -> dict[str, str]:
     accepted = (wire.header(scope, b"accept") or b"").decode("latin-1").lower()
     other = PARQUET if kind == ARROW else ARROW
     answer = other if other in accepted and kind not in accepted else kind
-    return {"format": kind, "answer": answer, "name": uuid.uuid4().hex}
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name in prediction_record.WANTED
+    ]
+    return {"format": kind, "answer": answer, "name": uuid.uuid4().hex, "headers": headers}
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

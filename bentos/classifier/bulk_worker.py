@@ -4,7 +4,7 @@ Run as ``python -m bentos.classifier.bulk_worker`` in the bento's ``src``.
 A process of its own, so that a table takes neither the interpreter nor the memory of the one that answers single rows,
 and a body made to do harm ends this one alone. On stdin: one line of JSON a request, then its body in chunks, each
 behind its length in four bytes, a length of 0 at the end. On stdout: one line of JSON, then the answer in chunks
-likewise. It ends with its stdin.
+likewise; behind an answer that is no error another line of JSON, once the prediction log has it. It ends with stdin.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import resource
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from bentos.classifier import arrow_stream, tables
 from bentos.classifier.frames import RowCheck
 from bentos.classifier.problems import Problem
 from bentos.classifier.scorer import Scorer
+from bentos.classifier.table_log import TableLog
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 MAX_ROWS = 2_000_000
@@ -80,19 +82,27 @@ def main() -> None:
     os.nice(NICE)
     scorer = Scorer.load(Path.cwd())
     check = RowCheck(scorer.dataset.request.Row)
+    log = TableLog(scorer.dataset, scorer.version)
     target.write(b'{"ready": true}\n')
     target.flush()
     _limit_memory()
     while line := source.readline():
-        asked, body = json.loads(line), Chunks(source)
+        begun, asked, body = time.perf_counter(), json.loads(line), Chunks(source)
         try:
-            _answer(asked, body, scorer, check, target)
+            found = _answer(asked, body, scorer, check, target)
         except EOFError:  # the client went away within its body
             return
         target.flush()
+        if found:
+            noted = log.keep(asked, found.kept(), found.rows, time.perf_counter() - begun)
+            target.write(json.dumps(noted).encode() + b"\n")
+            target.flush()
 
 
-def _answer(asked: dict[str, Any], body: Chunks, scorer: Scorer, check: RowCheck, target: BinaryIO) -> None:
+def _answer(
+    asked: dict[str, Any], body: Chunks, scorer: Scorer, check: RowCheck, target: BinaryIO
+) -> tables.TableScores | None:
+    """Answer one request; returns what its rows got, None after an error."""
     try:
         with tempfile.TemporaryDirectory(prefix="greenlight-bulk-") as folder:
             file = Path(folder) / "table.parquet"
@@ -107,10 +117,12 @@ def _answer(asked: dict[str, Any], body: Chunks, scorer: Scorer, check: RowCheck
             else:
                 tables.write_parquet(found.answers(), file)
                 _send(target, head, _parts_of(file))
+            return found
     except Problem as problem:
         body.drain()
         said = {"status": problem.status, "error": problem.error, "details": problem.details, "more": problem.more}
         _send(target, said, iter(()))
+        return None
 
 
 def _arrow(body: Chunks) -> Iterator[pl.DataFrame]:

@@ -6,24 +6,18 @@ request may be sent again; one that says the opposite of an earlier label is rep
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from bentos.classifier.predict import content_of
-from bentos.classifier.problems import JSON, MAX_DETAILS, Problem, of_validation
-from bentos.classifier.wire import Disconnected
-from greenlight.core import label_book
+from bentos.classifier import wire
+from bentos.classifier.label_writer import LabelWriter
+from bentos.classifier.predict import Predict, content_of
+from bentos.classifier.problems import MAX_DETAILS, Problem, of_validation, require_method
 from greenlight.core.label_book import MAX_LABELS, PREDICTION_ID, Taken
 
 # Set by Greenlight for the servers that it starts.
@@ -48,21 +42,48 @@ class LabelsRequest(BaseModel):
     labels: list[Label] = Field(min_length=1, max_length=MAX_LABELS)
 
 
-async def labels(request: Request) -> Response:
-    """Take labels. The book is written by a thread, so that predictions go on meanwhile."""
-    predict = request.app.state.predict
-    try:
-        if request.method != "POST":
-            raise Problem(405, f"{request.method} is not possible here; labels are handed in with POST /labels")
-        wanted = _checked(await content_of(request.scope, request.receive))
-        taken = await asyncio.to_thread(_take, [(one.prediction_id, bool(one.label)) for one in wanted.labels])
-    except Problem as problem:
-        allow = {"allow": "POST"} if problem.status == 405 else {}
-        return Response(problem.body(), problem.status, allow, JSON)
-    except Disconnected:
-        return Response(b"", 400)  # nobody is there to read it
-    predict.counters.labels(taken.accepted, taken.known, len(taken.contradictions))
-    return Response(answer(taken), 200, {"x-model-version": predict.scorer.version}, JSON)
+class Labels:
+    """The endpoint.
+
+    Parameters
+    ----------
+    predict : Predict
+        Whose counters are used, and whose version answers.
+    """
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+        self._writer: LabelWriter | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take labels. The book is written by a thread, so that predictions go on meanwhile."""
+        more: wire.Headers = ()
+        try:
+            require_method(scope["method"], "POST", "labels are handed in with POST /labels")
+            wanted = _checked(await content_of(scope, receive))
+            taken = await self._kept().take([(one.prediction_id, bool(one.label)) for one in wanted.labels])
+            status, content = 200, answer(taken)
+            self._predict.counters.labels(taken.accepted, taken.known, len(taken.contradictions))
+        except Problem as problem:
+            status, content, more = problem.status, problem.body(), wire.allow(problem)
+            if status == 503:
+                more = [*more, (b"retry-after", b"1")]
+        except wire.Disconnected:
+            return
+        await wire.answer(send, status, content, self._predict.version.encode(), more)
+
+    def close(self) -> None:
+        """Let go of the book; what was handed in by then is written first."""
+        if self._writer:
+            self._writer.close()
+
+    def _kept(self) -> LabelWriter:
+        if self._writer is None:
+            folder = os.environ.get(FOLDER, "")
+            if not folder:
+                raise Problem(503, "this server keeps no labels; greenlight up starts servers that do")
+            self._writer = LabelWriter(Path(folder))
+        return self._writer
 
 
 def answer(taken: Taken) -> bytes:
@@ -82,40 +103,13 @@ def _checked(content: bytes) -> LabelsRequest:
         raise of_validation(exc, rows="labels", one="label") from None
 
 
-def _take(wanted: list[tuple[str, bool]]) -> Taken:
-    """Write them down; returns once they are on the disk."""
-    with _book() as connection:
-        return label_book.take(connection, wanted, time.time_ns() // 1000)
-
-
-@contextmanager
-def _book() -> Iterator[sqlite3.Connection]:
-    folder = os.environ.get(FOLDER, "")
-    if not folder:
-        raise Problem(503, "this server keeps no labels; greenlight up starts servers that do")
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A connection a request: it costs a fifth of a millisecond, and none is left behind in any thread.
-        connection = sqlite3.connect(
-            Path(folder) / label_book.FILE, timeout=label_book.BUSY_TIMEOUT_S, isolation_level=None
-        )
-        try:
-            label_book.prepare(connection)
-            yield connection
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError) as exc:
-        # Nothing was acknowledged, and nothing of the request was applied: the client may send it again.
-        raise Problem(503, f"the labels could not be written: {exc}; none of them was taken, send them again") from exc
-
-
 _TEXTS = {
     "400": "The body is not JSON",
     "405": "Another method than POST",
     "413": "The body is too large",
     "415": "Not declared as JSON",
     "422": "Values are wrong; each is named",
-    "503": "The labels could not be written; none was taken",
+    "503": "The labels could not be written, or too many wait to be; none was taken",
 }
 
 

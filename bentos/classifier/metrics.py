@@ -29,6 +29,20 @@ SCORES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 # Set by Greenlight for the servers that it starts: holds one folder of figures a version.
 ALL_VERSIONS = "GREENLIGHT_METRICS_FOLDER"
 LABELS_OF_BUILD = ("run", "commit", "model")
+# What a request was: of a client; a copy for a release in shadow; `greenlight traffic`; a table (POST /bulk).
+LIVE, SHADOW, PLAYED, TABLE = "live", "shadow", "played", "table"
+
+
+def kind_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """What a request is counted as, by its headers as ASGI has them; the edge takes ``x-shadow`` of clients off."""
+    found = LIVE
+    for name, value in headers:
+        if value == b"1":
+            if name == b"x-shadow":
+                return SHADOW
+            if name == b"x-greenlight-played":
+                found = PLAYED
+    return found
 
 
 class Counters:
@@ -48,11 +62,13 @@ class Counters:
         from bentos.classifier.histograms import BulkHistogram as histogram
 
         _forget_dead_processes()
-        answers = counter("greenlight_answers_total", "Answers to POST /predict", ["version", "status"])
-        seconds = histogram("greenlight_answer_seconds", "Seconds per answer", ["version"], buckets=SECONDS)
-        rows = counter("greenlight_rows_total", "Rows scored", ["version"])
-        batch = histogram("greenlight_request_rows", "Rows per request", ["version"], buckets=ROWS)
-        score = histogram("greenlight_score", "Probabilities handed out", ["version"], buckets=SCORES)
+        answers = counter(
+            "greenlight_answers_total", "Answers to requests for predictions", ["version", "kind", "status"]
+        )
+        seconds = histogram("greenlight_answer_seconds", "Seconds per answer", ["version", "kind"], buckets=SECONDS)
+        rows = counter("greenlight_rows_total", "Rows scored", ["version", "kind"])
+        batch = histogram("greenlight_request_rows", "Rows per request", ["version", "kind"], buckets=ROWS)
+        score = histogram("greenlight_score", "Probabilities handed out", ["version", "kind"], buckets=SCORES)
         unseen = counter(
             "greenlight_unseen_categories_total",
             "Category values that training had not seen",
@@ -79,12 +95,12 @@ class Counters:
             multiprocess_mode="max",
         )
         self._version = version
-        self._answers = lru_cache(maxsize=32)(lambda status: answers.labels(version, status))
-        self._seconds: Any = seconds.labels(version)
-        self._rows: Any = rows.labels(version)
+        self._answers = lru_cache(maxsize=64)(lambda kind, status: answers.labels(version, kind, status))
+        self._series: Any = lru_cache(maxsize=8)(
+            lambda kind: [one.labels(version, kind) for one in (seconds, rows, batch, score)]
+        )
+        self._series(LIVE)  # there from the start; the others when such a request comes
         self._hits, self._misses = cached.labels(version, "yes"), cached.labels(version, "no")
-        self._batch: Any = batch.labels(version)
-        self._score: Any = score.labels(version)
         self._unseen = lru_cache(maxsize=256)(lambda feature: unseen.labels(version, feature))
         self._kept: Any = kept.labels(version)
         self._lost = {reason: lost.labels(version, reason) for reason in ("queue", "disk", "format")}
@@ -92,16 +108,23 @@ class Counters:
         self._labels = {name: labels.labels(version, name) for name in ("accepted", "known", "contradicting")}
 
     def count(
-        self, status: int, seconds: float, rows: int, scorer: Scorer, probability: Sequence[float] | None = None
+        self,
+        status: int,
+        seconds: float,
+        rows: int,
+        scorer: Scorer,
+        probability: Sequence[float] | None = None,
+        kind: str = LIVE,
     ) -> None:
         """Add one answer of `rows` rows, and whatever `scorer` has noted as unseen since the last one."""
-        self._answers(status).inc()
-        self._seconds.observe(seconds)
+        self._answers(kind, status).inc()
+        took, scored, batch, score = self._series(kind)
+        took.observe(seconds)
         if rows:
-            self._rows.inc(rows)
-            self._batch.observe(rows)
+            scored.inc(rows)
+            batch.observe(rows)
         if probability:
-            self._score.observe_many(probability)
+            score.observe_many(probability)
         cache = scorer.cache
         if cache is not None:
             self._hits.inc(cache.hits)

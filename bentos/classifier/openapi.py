@@ -20,15 +20,17 @@ PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <title>Prediction API</title>
 <link rel="stylesheet" href="static_content/swagger-ui.css">
+<style>.swagger-ui .operation-servers { display: none }</style>
 <link rel="icon" href="static_content/favicon-light-32x32.png" sizes="32x32">
 </head>
 <body>
 <div id="swagger-ui"></div>
 <script src="static_content/swagger-ui-bundle.js"></script>
 <script>
-if (!location.hash) { location.hash = "#/predictions/predict"; }
-SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null, docExpansion: "list",
-  defaultModelsExpandDepth: 1, tryItOutEnabled: true, deepLinking: true});
+const ui = SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null, docExpansion: "list",
+  defaultModelsExpandDepth: 0, tryItOutEnabled: true, deepLinking: true,
+  // Opened, and not gone to: the page begins with what it is about.
+  onComplete: () => location.hash || ui.layoutActions.show(["operations", "predictions", "predict"], true)});
 </script>
 </body>
 </html>
@@ -72,7 +74,14 @@ ERROR = {
         "more": {"type": "integer", "description": "wrong values beyond those listed"},
     },
 }
-TAGS = ("predictions", "labels", "tables", "Open Inference Protocol", "TensorFlow Serving", "operations")
+TAGS = {
+    "predictions": "Rows as JSON.",
+    "labels": "What turned out to be true of predictions.",
+    "tables": "Whole tables as Arrow streams or Parquet files.",
+    "Open Inference Protocol": "The same predictions for clients of KServe and Triton (version 2, over HTTP).",
+    "TensorFlow Serving": "The same predictions for clients of TensorFlow Serving (REST).",
+    "operations": "For load balancers and Prometheus.",
+}
 REF = "#/components/schemas/{model}"
 
 
@@ -91,7 +100,7 @@ def document(scorer: Scorer, body: type[BaseModel], max_rows: int, max_bytes: in
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{scorer.dataset.name} predictions", "version": scorer.version, "description": text},
-        "tags": [{"name": name} for name in TAGS],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": {
             "/predict": {"post": _predict(scorer, body)},
             **openapi_protocols.paths(scorer.dataset.name, scorer.version, scorer.dataset.request),

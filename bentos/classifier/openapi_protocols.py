@@ -85,7 +85,8 @@ def _bulk() -> dict[str, Any]:
             "that may be null may be missing. "
             f"At most {bulk.MAX_ROWS:,} rows, {bulk.MAX_BODY_BYTES // 1024**2} MiB and {bulk.TIMEOUT_S} s. "
             f"The answer has the columns {', '.join(ANSWERED)}, a row a row, in the format of the request, or in "
-            "the other one where `Accept` asks for it alone. Every row is checked before the answer begins."
+            "the other one where `Accept` asks for it alone. Every row is checked before the answer begins.\n\n"
+            f"```\ncurl --data-binary @rows.parquet -o scores.parquet -H 'content-type: {bulk.PARQUET}' .../bulk\n```"
         ),
         "requestBody": {"required": True, "content": content},
         "responses": {
@@ -97,6 +98,7 @@ def _bulk() -> dict[str, Any]:
 
 _BULK_ERRORS = {
     "400": "The body is not what Content-Type says, or breaks off",
+    "408": "It did not arrive in time",
     "413": "Too many bytes or rows, too long, or it unpacks to too much",
     "415": "Neither Arrow nor Parquet",
     "422": "Columns or values are wrong; each is named with its row",

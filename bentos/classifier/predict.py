@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from bentos.classifier import prediction_log, wire
 from bentos.classifier.cache import Cache, size_wanted
 from bentos.classifier.explain import Explainer, wanted
-from bentos.classifier.metrics import Counters, counters
+from bentos.classifier.metrics import Counters, counters, kind_of
 from bentos.classifier.prediction_log import PredictionLog
 from bentos.classifier.problems import JSON, Problem, of_validation, require_method
 from bentos.classifier.scorer import Scored, Scorer
@@ -143,7 +143,8 @@ class Predict:
         """Count one answer, and keep it unless the client's request was at fault."""
         scored = asked.scored if status == 200 else None
         probability = scored.probability if scored else None
-        self.counters.count(status, seconds, len(probability or ()), self.scorer, probability)
+        kind = kind_of(asked.headers)
+        self.counters.count(status, seconds, len(probability or ()), self.scorer, probability, kind)
         if self.log and (status == 200 or status >= 500):
             decision = scored.decision if scored else None
             at = time.time_ns() // 1000

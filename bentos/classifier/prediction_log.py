@@ -107,7 +107,7 @@ class PredictionLog:
 
     def __init__(self, settings: LogSettings, version: str, counters: Counters) -> None:
         self._privacy, self._counters = settings.privacy, counters
-        self._file = _File(settings, version)
+        self._file = LogFile(settings, version)
         self._queue: deque[Answered] = deque()
         # One is changed by the event loop alone, the other by the writer alone: no lock is needed.
         self._taken = self._done = 0
@@ -175,8 +175,15 @@ def _rows(answered: Answered) -> int:
     return len(answered.probability) if answered.probability is not None else 1
 
 
-class _File:
-    """The file that is being written, and its predecessors."""
+class LogFile:
+    """The file that one process writes, and its predecessors.
+
+    Parameters
+    ----------
+    settings : LogSettings
+    version : str
+        Version that answers.
+    """
 
     def __init__(self, settings: LogSettings, version: str) -> None:
         self._settings, self._version = settings, version

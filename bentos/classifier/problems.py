@@ -21,8 +21,9 @@ class Problem(Exception):
     Attributes
     ----------
     status : int
-        400 not JSON, 404 no such model or path, 405 wrong method, 413 too large, 415 not declared as what is wanted,
-        422 wrong values; 500 an error of ours, 502 the model gave no probability, 503 busy, or not possible now.
+        400 not JSON, 404 no such model or path, 405 wrong method, 408 it did not arrive in time, 413 too large, 415 not
+        declared as what is wanted, 422 wrong values; 500 an error of ours, 502 the model gave no probability, 503 busy,
+        or not possible now.
     error : str
         One sentence.
     details : tuple[dict, ...]

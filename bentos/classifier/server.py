@@ -74,8 +74,14 @@ def _serve(socket: Path, checking: subprocess.Popen[str], pause_s: float) -> Non
     service.config.update(LEAN)
     _require_seal(checking, pause_s)
     socket.unlink(missing_ok=True)
+    answering = front(service.to_asgi())
+    endpoint = os.environ.get("GREENLIGHT_TRACING", "")
+    if endpoint:
+        from bentos.classifier.tracing import Tracer
+
+        answering = Tracer(answering, endpoint, service.bento.tag.name, service.bento.tag.version)
     uvicorn.run(
-        front(service.to_asgi()),
+        answering,
         uds=str(socket),
         loop="uvloop",
         http="bentos.classifier.one_write:OneWriteProtocol",  # httptools

@@ -61,6 +61,10 @@ class TableScores:
             yield self._answer(scores, first)
             first += len(scores.probability)
 
+    def kept(self) -> Iterator[Scores]:
+        """The scores that were kept, a piece at a time."""
+        yield from self._kept
+
     def pass_on(self, pieces: Iterable[Scores]) -> Iterator[pl.DataFrame]:
         """The answer's rows as they are scored; nothing is kept of them."""
         for scores in pieces:

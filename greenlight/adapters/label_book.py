@@ -67,14 +67,46 @@ class LabelBook:
                 )
         return total
 
+    def copy(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """All labels and all contradictions as of one moment, whoever writes meanwhile; columns as in `scan`."""
+        if not self.file.is_file():
+            return pl.DataFrame(schema=SCHEMA), pl.DataFrame(schema=SCHEMA)
+        with self._open() as connection:
+            connection.execute("BEGIN")  # in a journal that grows, a reader sees the book as of its first look
+            try:
+                return _rows(connection, "labels"), _rows(connection, "contradictions")
+            finally:
+                connection.execute("COMMIT")
+
+    def count(self) -> tuple[int, int]:
+        """How many labels and contradictions there are."""
+        if not self.file.is_file():
+            return 0, 0
+        with self._open() as connection:
+            return _count(connection, "labels"), _count(connection, "contradictions")
+
+    def put_back(self, labels: pl.DataFrame) -> int:
+        """Take labels of a copy, oldest first, each with its own time; returns how many were not there.
+
+        What is there is not changed; may be repeated.
+
+        Raises
+        ------
+        StorageFailed
+            The book cannot be written.
+        """
+        rows = labels.sort("at").select(*SCHEMA)
+        if not rows.height:
+            return 0
+        with self._open() as connection:
+            parts = (rows.slice(begin, BATCH).rows() for begin in range(0, rows.height, BATCH))
+            return sum(label_book.put_back(connection, part) for part in parts)
+
     def _table(self, name: str, since_us: int = 0) -> pl.DataFrame:
         if not self.file.is_file():
             return pl.DataFrame(schema=SCHEMA)
         with self._open() as connection:
-            rows = connection.execute(
-                f"SELECT prediction_id, label, at FROM {name} WHERE at >= ?", (since_us,)
-            ).fetchall()
-        return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+            return _rows(connection, name, since_us)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -92,3 +124,12 @@ class LabelBook:
                 where=str(self.file),
                 todo="free space and check the rights of the file, then repeat; nothing acknowledged was lost",
             ) from exc
+
+
+def _rows(connection: sqlite3.Connection, table: str, since_us: int = 0) -> pl.DataFrame:
+    rows = connection.execute(f"SELECT prediction_id, label, at FROM {table} WHERE at >= ?", (since_us,)).fetchall()
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])

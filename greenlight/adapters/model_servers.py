@@ -70,7 +70,10 @@ def keeping(settings: Settings) -> dict[str, str]:
         "GREENLIGHT_METRICS_FOLDER": str(settings.home / "serving" / "metrics"),
         "GREENLIGHT_PREDICTION_FEATURES": settings.prediction_features,
         "GREENLIGHT_PREDICTION_LOG_MB": str(settings.prediction_log_mb),
+        "GREENLIGHT_PREDICTION_TABLE_ROWS": str(settings.prediction_table_rows),
     }
+    if settings.tracing:
+        variables["GREENLIGHT_TRACING"] = settings.tracing
     if settings.prediction_log_mb:
         variables["GREENLIGHT_PREDICTION_FOLDER"] = str(settings.home / prediction_files.FOLDER)
         # The path and not the secret: an environment can be read by others, and is shown in error messages.

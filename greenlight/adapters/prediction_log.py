@@ -1,8 +1,8 @@
 """The kept predictions of a home: read them, make them compact, and keep them within their limit.
 
 Server processes write files of lines (bentos/classifier/prediction_log.py); ``compact`` turns the finished ones into
-Parquet, a file per version, day and source. `greenlight.core.prediction_files` says how files are named and in which
-moment one takes the place of the other. Several processes may read and compact at once.
+Parquet, a file per version, day and source, and merges small ones of a day. `greenlight.core.prediction_files` says how
+files are named and in which moment one takes the place of the other. Several processes may read and compact at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
+from greenlight.adapters import prediction_parts
 from greenlight.core import prediction_record
 from greenlight.core.prediction_files import COMPACT, FINISHED, FOLDER, named, surplus
 from greenlight.errors import storage
@@ -37,6 +38,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "ms": pl.Float32(),
     "status": pl.Int32(),
     "row_json": pl.String(),
+    "bulk": pl.Boolean(),
+    "trace_id": pl.String(),
 }
 DAY_US = 86_400_000_000
 # A file that is compacted between being listed and being read is looked for anew; each time takes a rare coincidence.
@@ -57,6 +60,8 @@ class Compaction:
         Lines in them that were no record: one that a crash cut short, as a rule.
     bytes_before, bytes_after : int
         Of those files, as lines and as Parquet.
+    merged : int
+        Small Parquet files of a day that became one.
     deleted : int
         Oldest files that went because all together were beyond the limit.
     """
@@ -66,6 +71,7 @@ class Compaction:
     skipped: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
+    merged: int = 0
     deleted: int = 0
 
 
@@ -92,7 +98,12 @@ class PredictionLog:
         return sum(size for _, size, _ in self._files(self.folder))
 
     def scan(
-        self, version: str | None = None, since_us: int | None = None, until_us: int | None = None
+        self,
+        version: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        *,
+        tables: bool = False,
     ) -> pl.LazyFrame:
         """The kept rows, compact ones and those of live files.
 
@@ -102,6 +113,9 @@ class PredictionLog:
             Of this version only.
         since_us, until_us : int, optional
             ``at`` in [since_us, until_us), microseconds since the epoch.
+        tables : bool
+            Also rows of tables (``POST /bulk``). Left out by default: they all go to the stable version, so whatever
+            compares versions by their rows would take them for a difference.
 
         Returns
         -------
@@ -116,7 +130,10 @@ class PredictionLog:
             found = found.filter(pl.col("at") >= since_us)
         if until_us is not None:
             found = found.filter(pl.col("at") < until_us)
-        return found
+        # A column that came later is missing in older files.
+        later = [pl.col("pinned").fill_null(False), pl.col("bulk").fill_null(False), pl.col("trace_id").fill_null("")]
+        found = found.with_columns(later)
+        return found if tables else found.filter(~pl.col("bulk"))
 
     def compact(self, limit_mb: int) -> Compaction:
         """Turn every finished file of lines into Parquet, then delete the oldest files beyond `limit_mb`.
@@ -136,6 +153,7 @@ class PredictionLog:
                     for path in sorted((self.folder / version).glob(f"*{FINISHED}")):
                         if named(path, FINISHED) and is_finished(path):
                             done.append(self._compact_one(path, version))
+                    done.append(Compaction(merged=self._merge(self.folder / version)))
                 deleted = self._bound(limit_mb * 2**20)
         except OSError as exc:
             raise storage(exc) from exc
@@ -147,15 +165,13 @@ class PredictionLog:
             lines = [path for path in sorted(folder.glob(f"*{FINISHED}")) if named(path, FINISHED)]
             pending = {path.stem for path in lines}
             parts = [path for path in sorted(folder.glob(f"*/*{COMPACT}")) if named(path, COMPACT)]
-            parts = [path for path in parts if path.stem not in pending]
+            parts = prediction_parts.standing(path for path in parts if path.stem not in pending)
             parts = [path for path in parts if _overlaps(path.parent.name, since_us, until_us)]
             try:
                 rows = [read(path, folder.name)[0] for path in lines if _may_hold(path, since_us, until_us)]
             except FileNotFoundError:
                 continue
-            # A column that came later is missing in older files.
             scans = [pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert")] if parts else []
-            scans = [frame.with_columns(pl.col("pinned").fill_null(False)) for frame in scans]
             return [*scans, *(frame.lazy() for frame in rows)]
         raise FileNotFoundError(f"the files in {folder} change faster than they can be read")
 
@@ -171,10 +187,14 @@ class PredictionLog:
             .partition_by("day", as_dict=True, include_key=False)
             .items()
         ):
-            after += _write(part, path.parent / _day(day) / f"{path.stem}{COMPACT}", before.st_mtime)
+            after += prediction_parts.write(part, path.parent / _day(day) / f"{path.stem}{COMPACT}", before.st_mtime)
         path.unlink()  # from this moment on the Parquet files are what counts
-        _sync(path.parent)
+        prediction_parts.sync(path.parent)
         return Compaction(1, rows.height, skipped, before.st_size, after)
+
+    def _merge(self, folder: Path) -> int:
+        pending = {path.stem for path in folder.glob(f"*{FINISHED}") if named(path, FINISHED)}
+        return sum(prediction_parts.merge(day, pending, SCHEMA) for day in folder.iterdir() if day.is_dir())
 
     def _sweep(self, folder: Path) -> None:
         """Remove what was begun and never named: by a writer that was killed, or an earlier ``compact``."""
@@ -251,32 +271,6 @@ def is_finished(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
-
-
-def _write(part: pl.DataFrame, path: Path, modified: float) -> int:
-    """Write `part` so that it is there whole or not at all, also after a power cut; returns its bytes."""
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    made = path.with_name(f".{path.name}")
-    try:
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            part.write_parquet(out, compression="zstd")
-            out.flush()
-            os.fsync(out.fileno())
-        os.utime(made, (modified, modified))  # its age is that of its rows
-        made.rename(path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-    return path.stat().st_size
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _day(number: int) -> str:

@@ -40,6 +40,7 @@ def _prediction(one: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, A
         "label": f"{label['label']}, taken {moment(label['at'])}" if label else "not known yet",
         "request": one["request_id"],
         "key": one["key"],
+        "trace": one["trace_id"],
         "kind": ", ".join(marks),
     }
 
@@ -134,6 +135,8 @@ def compaction_view(found: Mapping[str, Any]) -> str:
     text = f"{found['files']:,} files with {found['rows']:,} rows: {sizes}" if found["files"] else "nothing to compact"
     if found["skipped"]:
         text += f"; {found['skipped']:,} lines that a crash cut short were left out"
+    if found["merged"]:
+        text += f"; {found['merged']:,} small files of a day were merged"
     if found["deleted"]:
         text += f"; the {found['deleted']:,} oldest files went, beyond the limit"
     return text

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(as_json: Json = False) -> None:
-    """Push what the remotes lack: data to the DVC remote, then runs, versions and what served when to `origin`.
+    """Push what the remotes lack: data and labels to the DVC remote, then runs, versions and releases to `origin`.
 
     `greenlight doctor` says whether there is something to push. Your branch is yours to push.
 
@@ -54,7 +54,7 @@ def backup(as_json: Json = False) -> None:
 
 
 def restore(as_json: Json = False) -> None:
-    """Bring history and the live version back on a machine that has the clone and nothing else.
+    """Bring history, labels and the live version back on a machine that has the clone and nothing else.
 
     Fetches runs, versions and what served when from `origin`, verifies the version that the ledger names, pulls its
     model from the DVC remote, builds its bento, brings the stack up and releases it. May be repeated; a stack that

@@ -21,6 +21,8 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def backup_view(report: Mapping[str, Any]) -> RenderableType:
     """What a backup sent."""
     lines = [f"{report['objects']} objects and {len(report['refs'])} refs sent."]
+    if report["labels"]:
+        lines.append(f"{report['labels']} labels are in the DVC remote.")
     if report["branch_commits_behind"]:
         lines.append(
             f"Your branch has {report['branch_commits_behind']} commits that origin lacks: git push origin HEAD"
@@ -45,6 +47,10 @@ def restore_view(report: Mapping[str, Any]) -> RenderableType:
         "seconds": ", ".join(f"{step} {value:.1f}" for step, value in report["seconds"].items()),
         "in all": f"{report['total_seconds']:.1f} s",
         "missing": Text(f"the DVC remote lacks data of {', '.join(lacks)}", "yellow") if lacks else "",
+        "labels": f"{report['labels']} that were not here" if report["labels"] else "",
+        "labels missing": Text(f"the DVC remote lacks those of {', '.join(report['labels_missing'])}", "yellow")
+        if report["labels_missing"]
+        else "",
     }
     return Group(head, facts_table(facts))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 FILE = "labels.sqlite"
-PREDICTION_ID = r"^[0-9a-f]{32}-(0|[1-9][0-9]{0,5})$"
+PREDICTION_ID = r"^[0-9a-f]{32}-(0|[1-9][0-9]{0,6})$"  # a table has up to 2,000,000 rows
 MAX_LABELS = 10_000
 # What several processes wait for one another; a batch of 10,000 takes 0.1 s.
 BUSY_TIMEOUT_S = 10.0
@@ -87,25 +87,63 @@ def take(connection: Connection, labels: Iterable[tuple[str, bool]], at: int) ->
     at : int
         Microseconds since the epoch, UTC.
     """
-    accepted = known = 0
-    against: list[Contradiction] = []
+    return take_each(connection, [labels], at)[0]
+
+
+def take_each(connection: Connection, requests: Iterable[Iterable[tuple[str, bool]]], at: int) -> list[Taken]:
+    """Apply the labels of several requests, one after the other, in one commit: all or none of them.
+
+    When it returns they are on the disk. A commit waits for the disk; that is what several requests share.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for name, label in labels:
-            done = connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, int(label), at))
-            if done.rowcount:
-                accepted += 1
-                continue
-            kept = _kept(connection, name)
-            if kept == label:
-                known += 1
-                continue
-            against.append(Contradiction(name, kept, label))
-            connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, int(label), at))
+        taken = [_apply(connection, labels, at) for labels in requests]
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    return taken
+
+
+def put_back(connection: Connection, labels: Iterable[tuple[str, int, int]]) -> int:
+    """Apply labels of a copy of a book, each with when it was taken; returns how many were not there.
+
+    What is there stays. A label that says the opposite of it is noted as contradicting, as one that arrives is.
+
+    Parameters
+    ----------
+    labels : iterable of (str, int, int)
+        Prediction id, label, microseconds since the epoch, UTC.
+    """
+    added = 0
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for name, label, at in labels:
+            if connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, label, at)).rowcount:
+                added += 1
+            elif _kept(connection, name) != bool(label):
+                connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, label, at))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return added
+
+
+def _apply(connection: Connection, labels: Iterable[tuple[str, bool]], at: int) -> Taken:
+    accepted = known = 0
+    against: list[Contradiction] = []
+    for name, label in labels:
+        done = connection.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (name, int(label), at))
+        if done.rowcount:
+            accepted += 1
+            continue
+        kept = _kept(connection, name)
+        if kept == label:
+            known += 1
+            continue
+        against.append(Contradiction(name, kept, label))
+        connection.execute("INSERT OR IGNORE INTO contradictions VALUES (?, ?, ?)", (name, int(label), at))
     return Taken(accepted, known, tuple(against))
 
 

@@ -6,6 +6,9 @@
     <home>/predictions/v3/1764200000000000-4711-0.jsonl        as a server process wrote it, one line a request
     <home>/predictions/v3/2026-11-27/1764200000000000-4711-0.parquet   the rows of that day of such a file
 
+    <home>/predictions/v3/2026-11-27/1764300000000000-99-merged.parquet      several of those in one
+    <home>/predictions/v3/2026-11-27/1764300000000000-99-merged.replaces     which ones, until they are deleted
+
 As long as a ``.jsonl`` is there, the Parquet files of the same name are not yet the truth: they come into force in the
 moment in which it is deleted. So a crash of whoever makes them loses no row and counts none twice.
 """

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,11 +42,16 @@ COLUMNS = (
     "ms",
     "status",
     "row_json",
+    "bulk",
+    "trace_id",
 )
 
 _REQUEST_ID, _KEY, _SHADOW, _PLAYED = b"x-request-id", b"x-greenlight-key", b"x-shadow", b"x-greenlight-played"
 _PIN = b"x-model-pin"  # who names a version is no draw between versions; the edge sets it for a version in a path
-_WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED, _PIN})
+_TRACE = b"traceparent"
+WANTED = frozenset({_REQUEST_ID, _KEY, _SHADOW, _PLAYED, _PIN, _TRACE})
+# Version, trace, span, flags (www.w3.org/TR/trace-context, 3.2.2).
+_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,10 @@ class Answered:
         Milliseconds of the whole request.
     status : int
         200, or the 5xx that it got.
+    first : int
+        Index of the first row in the request; a table is kept in several pieces.
+    bulk : bool
+        Rows of a table, of which nothing is kept but the answer.
     """
 
     at: int
@@ -103,6 +113,8 @@ class Answered:
     decision: Sequence[bool] | None
     ms: float
     status: int
+    first: int = 0
+    bulk: bool = False
 
 
 def header(version: str, privacy: Privacy) -> bytes:
@@ -119,7 +131,7 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
     pause : callable
         Called between every `PAUSE_ROWS` rows that are taken apart, so that a caller can let others work.
     """
-    given = {name: value for name, value in answered.headers if name in _WANTED}
+    given = {name: value for name, value in answered.headers if name in WANTED}
     body: Any = None
     if privacy.whole:
         # Valid JSON, which has no line break but between its parts: as a space it is the same JSON on one line.
@@ -147,7 +159,11 @@ def encode(answered: Answered, privacy: Privacy, pause: Callable[[], object] = i
         "d": answered.decision,
         "body": body,
     }
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    if _TRACE in given:
+        record |= {"trace": _trace_of(given[_TRACE])}
+    if answered.bulk:
+        record |= {"first": answered.first, "bulk": True}
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 def hide(row: Any, privacy: Privacy) -> Any:
@@ -200,9 +216,24 @@ def _rows_of(record: dict[str, Any], version: str) -> Iterator[tuple[Any, ...]]:
     if scores is None:
         scores, decisions = [None], [None]
     rows = (record["body"] or {}).get("rows") or []
+    first, bulk, trace = int(record.get("first", 0)), bool(record.get("bulk", False)), str(record.get("trace", ""))
     for i, (probability, decision) in enumerate(zip(scores, decisions, strict=True)):
         row = orjson.dumps(rows[i]).decode() if i < len(rows) and rows[i] is not None else None
-        yield (at, str(record["id"]), i, f"{name}-{i}", *who, probability, decision, ms, status, row)
+        number = first + i
+        yield (
+            at,
+            str(record["id"]),
+            number,
+            f"{name}-{number}",
+            *who,
+            probability,
+            decision,
+            ms,
+            status,
+            row,
+            bulk,
+            trace,
+        )
 
 
 def _load(line: bytes) -> dict[str, Any]:
@@ -219,6 +250,11 @@ def _load(line: bytes) -> dict[str, Any]:
 def _rows(body: bytes) -> list[Any]:
     found = _load(body).get("rows")
     return found if isinstance(found, list) else []
+
+
+def _trace_of(value: bytes) -> str:
+    found = _TRACEPARENT.match(value)
+    return found[1].decode() if found else ""
 
 
 def _text(value: bytes | None) -> str:

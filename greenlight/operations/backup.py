@@ -13,7 +13,7 @@ from typing import Any
 from greenlight.adapters.git import Repository
 from greenlight.adapters.objects import cache_store, remote_folder, remote_store
 from greenlight.errors import GitError
-from greenlight.operations import holdings
+from greenlight.operations import holdings, label_backup
 from greenlight.operations.runs import run_commits
 from greenlight.wiring import Project
 
@@ -99,12 +99,15 @@ class BackupReport:
         Run or version to outputs that neither this machine nor the DVC remote holds intact.
     commits : int
         Commits of the branch checked out that ``origin`` lacks.
+    labels : int
+        In the backup now, those of earlier ones included.
     """
 
     objects: int
     refs: tuple[str, ...]
     lost: dict[str, tuple[str, ...]]
     commits: int
+    labels: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -114,7 +117,13 @@ class BackupReport:
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         lost = {name: list(paths) for name, paths in self.lost.items()}
-        return {"objects": self.objects, "refs": list(self.refs), "lost": lost, "branch_commits_behind": self.commits}
+        return {
+            "objects": self.objects,
+            "labels": self.labels,
+            "refs": list(self.refs),
+            "lost": lost,
+            "branch_commits_behind": self.commits,
+        }
 
 
 def git_backup(repository: Repository) -> GitBackup:
@@ -201,6 +210,9 @@ def back_up(project: Project, say: Callable[[str], None] = lambda _: None) -> Ba
         ``origin`` is not there, refuses, or has a ref with other content.
     """
     sent, lost = _push_data(project, say)
+    labels = label_backup.send(project, remote_store(project.settings.root, project.settings.home))
+    if labels:
+        say(f"labels: {labels} are in the DVC remote")
     before = git_backup(project.repository)
     if not before.configured:
         raise GitError(
@@ -211,7 +223,7 @@ def back_up(project: Project, say: Callable[[str], None] = lambda _: None) -> Ba
     if before.missing or before.different:
         project.repository.run("push", "--quiet", "--no-verify", "--atomic", ORIGIN, *REFSPECS)
     say(f"git: {described(before.missing + before.different) or 'nothing'} pushed to {ORIGIN}")
-    return BackupReport(sent, before.missing + before.different, lost, before.commits)
+    return BackupReport(sent, before.missing + before.different, lost, before.commits, labels)
 
 
 def _push_data(project: Project, say: Callable[[str], None]) -> tuple[int, dict[str, tuple[str, ...]]]:

@@ -1,4 +1,4 @@
-"""Whether `origin` and the DVC remote have what is here: two checks of ``greenlight doctor``."""
+"""Whether `origin` and the DVC remote have what is here: three checks of ``greenlight doctor``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from greenlight.adapters import dvc, machine
 from greenlight.adapters.git import Repository
 from greenlight.config import Settings
-from greenlight.operations import backup
+from greenlight.operations import backup, label_backup
 from greenlight.operations.checks import Check, looked, some
 from greenlight.operations.runs import run_commits
 from greenlight.wiring import Project, open_project
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Both checks; neither fails the doctor's report, as everything works without a backup."""
+    """The checks; none fails the doctor's report, as everything works without a backup."""
     project = open_project(settings, lenient=True)
     if not run_commits(project.repository) and not project.registry.versions():
         yield Check("backup", "ok", "no run is recorded yet")
         return
     yield from looked("backup: git", lambda _: _git_backup(project.repository), settings, "warn")
     yield from looked("backup: data", lambda _: _data_backup(project), settings, "warn")
+    yield from looked("backup: labels", lambda _: label_backup_check(project), settings, "warn")
 
 
 def _git_backup(repository: Repository) -> Check:
@@ -59,3 +60,11 @@ def _data_backup(project: Project) -> Check:
         todo = f"dvc remote modify local url <folder or address elsewhere>; {backup.BACKUP}"
         return Check(title, "warn", f"{found.where} is on this disk, below Greenlight's own folder", todo)
     return Check(title, "ok", f"{found.where} has the {found.looked_at} objects of the versions and the newest runs")
+
+
+def label_backup_check(project: Project) -> Check:
+    """Whether this machine took labels since its last backup."""
+    waiting, title = label_backup.waiting(project), "backup: labels"
+    if waiting:
+        return Check(title, "warn", f"{waiting} labels came since the last backup from here", backup.BACKUP)
+    return Check(title, "ok", "no label came since the last backup from here")

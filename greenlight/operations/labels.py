@@ -203,7 +203,7 @@ def _shape(project: Project, by: tuple[str, ...]) -> type[BaseModel]:
 
 def _predictions(project: Project, by: tuple[str, ...], wanted: set[str]) -> dict[str, list[str]]:
     """Ids of the predictions that each of `wanted` is about; shadow answers too, since the truth is theirs as well."""
-    log = PredictionLog(project.settings.home).scan().filter(pl.col("probability").is_not_null())
+    log = PredictionLog(project.settings.home).scan(tables=True).filter(pl.col("probability").is_not_null())
     found: dict[str, list[str]] = {}
     if by == (KEY,):
         pairs = log.filter(pl.col(KEY).is_in(sorted(wanted))).select(KEY, ID).collect().iter_rows()
@@ -235,14 +235,15 @@ def coverage(project: Project) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``days``: one per version, day and kind (``live``, ``shadow``, ``played``) with ``predictions``, ``labelled``,
-        ``share``, ``delay_p50_s`` and ``delay_p90_s`` (from answer to label; None without labels); ``labels``,
-        ``without_prediction``, ``contradicting``: of the whole book.
+        ``days``: one per version, day and kind (``live``, ``shadow``, ``played``, ``table``) with ``predictions``,
+        ``labelled``, ``share``, ``delay_p50_s`` and ``delay_p90_s`` (from answer to label; None without labels);
+        ``labels``, ``without_prediction``, ``contradicting``: of the whole book.
     """
     book = LabelBook(project.settings.home)
-    log = PredictionLog(project.settings.home).scan().filter(pl.col("probability").is_not_null())
+    log = PredictionLog(project.settings.home).scan(tables=True).filter(pl.col("probability").is_not_null())
     labels = book.scan().rename({"at": "labelled_at"})
     kind = pl.when(pl.col("shadow")).then(pl.lit("shadow")).when(pl.col("played")).then(pl.lit("played"))
+    kind = kind.when(pl.col("bulk")).then(pl.lit("table"))
     delay = (pl.col("labelled_at") - pl.col("at")) / 1e6
     days = (
         log.join(labels, on=ID, how="left")

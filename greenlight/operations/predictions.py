@@ -17,12 +17,12 @@ def summary(settings: Settings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``days``: version, day, ``rows``, ``failed`` (requests without an answer), ``shadow``, ``played``, ``ms_p50``,
-        ``ms_p99``; ``bytes`` and ``limit_mb`` of all together.
+        ``days``: version, day, ``rows``, ``failed`` (requests without an answer), ``shadow``, ``played``,
+        ``of_tables``, ``ms_p50``, ``ms_p99``; ``bytes`` and ``limit_mb`` of all together.
     """
     log = PredictionLog(settings.home)
     days = (
-        log.scan()
+        log.scan(tables=True)
         .with_columns(pl.from_epoch("at", time_unit="us").dt.strftime("%Y-%m-%d").alias("day"))
         .group_by("version", "day")
         .agg(
@@ -30,6 +30,7 @@ def summary(settings: Settings) -> dict[str, Any]:
             pl.col("probability").is_null().sum().alias("failed"),
             pl.col("shadow").sum(),
             pl.col("played").sum(),
+            pl.col("bulk").sum().alias("of_tables"),
             pl.col("ms").quantile(0.5).alias("ms_p50"),
             pl.col("ms").quantile(0.99).alias("ms_p99"),
         )

@@ -19,6 +19,7 @@ from greenlight.config import Settings
 from greenlight.core.release import Desired
 from greenlight.errors import DvcError, GitError, PreflightFailed, UsageError
 from greenlight.operations import backup, stack
+from greenlight.operations.label_backup import Returned, bring_back
 from greenlight.operations.provenance import verify
 from greenlight.operations.release import release_in
 from greenlight.operations.runs import run_commits
@@ -53,6 +54,8 @@ class RestoreReport:
         Per step, in order.
     edge_url : str
         Where it answers.
+    labels : Returned
+        Labels that came back, and days of which they did not.
     """
 
     live: str
@@ -66,6 +69,7 @@ class RestoreReport:
     lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     edge_url: str = ""
+    labels: Returned = field(default_factory=Returned)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -82,6 +86,8 @@ class RestoreReport:
             "seconds": self.seconds,
             "total_seconds": round(sum(self.seconds.values()), 1),
             "edge_url": self.edge_url,
+            "labels": self.labels.labels,
+            "labels_missing": list(self.labels.missing),
         }
 
 
@@ -108,9 +114,12 @@ def restore(settings: Settings, *, log: Log = silent) -> RestoreReport:
     runs, versions = run_commits(project.repository), project.registry.versions()
     history = tuple({"version": e.version, "created": e.created.isoformat()} for e in project.registry.history())
     log(f"refs: {len(runs)} runs, {len(versions)} versions, {len(history)} releases; {fetched} refs were not here")
+    with _timed(seconds, "labels"):
+        labels = bring_back(project)
+    log(f"labels: {labels.labels} were not here")
     live = project.registry.champion()
     if live is None:
-        return RestoreReport("", False, len(runs), len(versions), fetched, history, seconds=seconds)
+        return RestoreReport("", False, len(runs), len(versions), fetched, history, seconds=seconds, labels=labels)
     already = _serves(project, live)
     verified = ""
     if already:
@@ -131,6 +140,7 @@ def restore(settings: Settings, *, log: Log = silent) -> RestoreReport:
         data.lost,
         seconds,
         settings.edge_url,
+        labels,
     )
 
 

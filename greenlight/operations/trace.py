@@ -119,7 +119,7 @@ def find(project: Project, prediction_id: str) -> dict[str, Any]:
             todo="take prediction_id from the answer of POST /predict",
         )
     log = PredictionLog(project.settings.home)
-    found = log.scan().filter(pl.col("prediction_id") == prediction_id).head(1).collect().to_dicts()
+    found = log.scan(tables=True).filter(pl.col("prediction_id") == prediction_id).head(1).collect().to_dicts()
     if not found:
         raise _not_kept(project, log, prediction_id)
     row = found[0]
@@ -136,7 +136,8 @@ def _not_kept(project: Project, log: PredictionLog, prediction_id: str) -> NotFo
             where="GREENLIGHT_PREDICTION_LOG_MB=0",
             todo="set it to the megabytes that predictions may take, then greenlight up",
         )
-    held = log.scan().select(pl.len().alias("rows"), pl.col("at").min().alias("oldest")).collect().row(0, named=True)
+    counted = log.scan(tables=True).select(pl.len().alias("rows"), pl.col("at").min().alias("oldest"))
+    held = counted.collect().row(0, named=True)
     if not held["rows"]:
         what = "no prediction is kept yet"
     else:
@@ -176,7 +177,9 @@ def _features(project: Project, prediction: dict[str, Any]) -> dict[str, Any]:
     if prediction["probability"] is None:
         return {"error": f"the request failed with status {prediction['status']}; nothing was scored"}
     if row is None:
-        return {"error": "the row itself was not kept (GREENLIGHT_PREDICTION_FEATURES)"}
+        of_table = "it was one of a table, of which the answer alone is kept"
+        why = of_table if prediction["bulk"] else "GREENLIGHT_PREDICTION_FEATURES"
+        return {"error": f"the row itself was not kept ({why})"}
     hidden = sorted(name for name, value in row.items() if isinstance(value, str) and value.startswith(HIDDEN))
     if hidden:
         return {"error": f"kept as a keyed hash only: {', '.join(hidden)}; what stands in them cannot be scored"}

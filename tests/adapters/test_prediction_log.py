@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from bentos.classifier import prediction_log as writer
 from bentos.classifier.prediction_log import LogSettings
 from greenlight.adapters import prediction_log as adapter
+from greenlight.adapters import prediction_parts
 from greenlight.adapters.prediction_key import prediction_key
 from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.core import prediction_record
@@ -75,7 +77,7 @@ def test_rows_come_back_as_they_were_served(tmp_path: Path) -> None:
     assert first == {
         "at": T0, "request_id": "mine", "row": 0, "prediction_id": f"{1:032x}-0", "version": "v1", "shadow": True,
         "played": True, "pinned": False, "key": "user-1", "probability": 0.25, "decision": False, "ms": 1.5, "status": 200,
-        "row_json": '{"n":1,"who":"p0"}',
+        "row_json": '{"n":1,"who":"p0"}', "bulk": False, "trace_id": "",
     }  # fmt: skip
     assert found.row(1, named=True)["prediction_id"] == f"{1:032x}-1"
     failed = found.row(2, named=True)
@@ -103,6 +105,28 @@ def test_whoever_names_a_version_is_told_apart_also_in_files_from_before_that_wa
     assert tuple(found.columns) == COLUMNS
     old = prediction_record.encode(answered(3), Privacy()).replace(b'"pinned":false,', b"")
     assert next(iter(prediction_record.decode([old], "v1")))[COLUMNS.index("pinned")] is False
+
+
+def test_rows_of_tables_are_kept_apart_and_compact_files_of_a_time_before_them_are_read(tmp_path: Path) -> None:
+    with log(tmp_path) as (kept, _):
+        kept.add(answered(1))
+    assert PredictionLog(tmp_path).compact(1024).rows == 1
+    (old,) = (tmp_path / "predictions").glob("v1/*/*.parquet")
+    pl.read_parquet(old).drop("bulk", "trace_id").write_parquet(old)
+    with log(tmp_path) as (kept, _):
+        for first in (0, 2):
+            scores = np.array([0.1, 0.7], np.float32)
+            kept.add(
+                Answered(T0, "a" * 32, [], b"", scores, scores > 0.5, 9.0, 200, first, bulk=True)  # type: ignore[arg-type]
+            )
+    for _ in range(2):  # as lines, and as Parquet
+        assert PredictionLog(tmp_path).scan().collect()["prediction_id"].to_list() == [f"{1:032x}-0"]
+        found = PredictionLog(tmp_path).scan(tables=True).collect().sort("prediction_id")
+        assert found["prediction_id"].to_list()[1:] == [f"{'a' * 32}-{i}" for i in range(4)]
+        assert found["bulk"].to_list() == [False] + [True] * 4
+        assert found["probability"].to_list()[1:] == scores.tolist() * 2
+        assert found["decision"].to_list()[1:] == [False, True] * 2
+        PredictionLog(tmp_path).compact(1024)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +183,7 @@ def test_files_are_rotated_and_the_oldest_go_beyond_the_limit(tmp_path: Path, mo
     monkeypatch.setattr(writer, "ROTATE_BYTES", 50_000)
     body = b'{"rows":[{"n":"' + b"x" * 900 + b'"}]}'
     noted = Noted()
-    kept = writer._File(LogSettings(tmp_path / "predictions", 400_000, Privacy()), "v1")
+    kept = writer.LogFile(LogSettings(tmp_path / "predictions", 400_000, Privacy()), "v1")
     for number in range(1_000):
         assert kept.append(prediction_record.encode(answered(number, body=body, at=T0 + number), Privacy()))
     kept.close()
@@ -173,7 +197,7 @@ def test_files_are_rotated_and_the_oldest_go_beyond_the_limit(tmp_path: Path, mo
 def test_file_being_written_is_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "ROTATE_BYTES", 1_000)
     settings = LogSettings(tmp_path / "predictions", 5_000, Privacy())
-    idle, busy = writer._File(settings, "v1"), writer._File(settings, "v2")
+    idle, busy = writer.LogFile(settings, "v1"), writer.LogFile(settings, "v2")
     idle.append(prediction_record.encode(answered(1), Privacy()))
     for number in range(50):
         busy.append(prediction_record.encode(answered(number), Privacy()))
@@ -225,13 +249,14 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from greenlight.adapters import prediction_log as adapter
+from greenlight.adapters import prediction_parts
 number, calls = int(sys.argv[2]), 0
 def crash(*_):
     global calls
     calls += 1
     if calls == number:
         os._exit(9)
-for module, name in ((adapter, "_sync"), (os, "utime"), (Path, "unlink"), (Path, "rename")):
+for module, name in ((prediction_parts, "sync"), (os, "utime"), (Path, "unlink"), (Path, "rename")):
     real = getattr(module, name)
     def before(*args, real=real, **more):
         crash()
@@ -244,7 +269,7 @@ adapter.PredictionLog(Path(sys.argv[1])).compact(1024)
 def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     killed = 0
-    for number in range(1, 30, 2):
+    for number in range(1, 60, 3):
         home = tmp_path / str(number)
         write(home, "v1", T0, T0 + DAY, T0 + 2 * DAY)
         write(home, "v1", T0 + 5)
@@ -261,6 +286,45 @@ def test_compact_that_is_killed_anywhere_loses_nothing_and_counts_nothing_twice(
         assert log.scan().sort("at").collect()["at"].to_list() == wanted, number
         assert not list(home.rglob("*.jsonl"))
     assert killed > 4
+
+
+def test_small_files_of_a_day_become_one_and_a_reader_that_had_looked_is_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PredictionLog(tmp_path)
+    wanted = [T0 + i for i in range(6)]
+    for at in wanted:
+        write(tmp_path, "v1", at)
+        with monkeypatch.context() as patch:
+            patch.setattr(prediction_parts, "MERGE_BYTES", 0)  # one by one, as night after night
+            log.compact(1024)
+    before = log.scan()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 6
+    assert log.compact(1024).merged == 6
+    for reader in (before, log.scan()):
+        assert reader.sort("at").collect()["at"].to_list() == wanted
+    assert log.compact(1024).merged == 0
+    assert len(list(tmp_path.rglob("*.parquet"))) == 7, "what the merged file replaces is kept for readers"
+    monkeypatch.setattr(prediction_parts, "GRACE_S", 0.0)
+    log.compact(1024)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    assert not list(tmp_path.rglob("*.replaces"))
+    assert log.scan().sort("at").collect()["at"].to_list() == wanted
+
+
+def test_files_of_today_are_merged_when_there_are_many_and_large_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns() // 1000
+    log = PredictionLog(tmp_path)
+    for count in range(1, prediction_parts.MERGE_FROM + 1):
+        write(tmp_path, "v1", now + count)
+        assert log.compact(1024).merged == (0 if count < prediction_parts.MERGE_FROM else count)
+    monkeypatch.setattr(prediction_parts, "MERGE_BYTES", 10)
+    write(tmp_path, "v1", T0)
+    write(tmp_path, "v1", T0 + 1)
+    assert log.compact(1024).merged == 0
+    assert log.scan().collect().height == prediction_parts.MERGE_FROM + 2
 
 
 def test_compact_keeps_the_limit_oldest_rows_first(tmp_path: Path) -> None:

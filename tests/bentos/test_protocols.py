@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
+import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,13 +39,53 @@ from bentos.classifier.arrow_stream import END, encoded
 from bentos.classifier.bulk import MAX_ROWS
 from greenlight.adapters import model_servers
 from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.adapters.sockets import runtime_dir
 from greenlight.config import Settings
 from greenlight.core.model import Golden, Model
 
+ROOT = Path(__file__).parents[2]
 REQUEST = kit.DATASET.request
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 MODEL = kit.DATASET.name
+
+
+class Collector:
+    """Takes spans by OTLP over HTTP, as an OpenTelemetry collector does, and keeps them."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+        collector = self
+
+        class Taking(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/v1/traces":
+                    for resource in content["resourceSpans"]:
+                        about = _plain(resource["resource"])
+                        for scope in resource["scopeSpans"]:
+                            collector.found += [{**span, **_plain(span), **about} for span in scope["spans"]]
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def of(self, trace: str) -> list[dict[str, Any]]:
+        return [span for span in self.found if span["traceId"] == trace]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _plain(of: dict[str, Any]) -> dict[str, Any]:
+    return {one["key"]: next(iter(one["value"].values())) for one in of["attributes"]}
 
 
 @dataclass
@@ -51,6 +95,8 @@ class Server:
     port: int
     process: psutil.Process
     http: httpx.Client
+    home: Path
+    spans: Collector
 
     @property
     def address(self) -> str:
@@ -78,7 +124,8 @@ def golden() -> list[Golden]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder, home = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("home")
     bento = kit.build(folder, home, "v3", 3)
-    made = Settings(root=home, home=home, edge_port=kit.free_port())
+    spans = Collector()
+    made = Settings(root=home, home=home, edge_port=kit.free_port(), tracing=spans.address)
     socket, edge = runtime_dir(home) / "model-v3-1.sock", Edge(made)
     environment = {**os.environ, **model_servers.environment(home, home / "metrics"), **model_servers.keeping(made)}
     (home / "metrics").mkdir()
@@ -93,13 +140,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert wait_until(edge.is_up, 30, 0.05)
         edge.wait_healthy("v3", 1)
         with httpx.Client(base_url=f"http://127.0.0.1:{made.edge_port}", timeout=60) as client:
-            yield Server(made.edge_port, psutil.Process(model.pid), client)
+            yield Server(made.edge_port, psutil.Process(model.pid), client, home, spans)
         log_text = (home / "server.log").read_text()
         assert "Traceback" not in log_text, log_text
     finally:
         for process in (model, envoy):
             process.kill()
             process.wait()
+        spans.close()
 
 
 def packed(frame: pl.DataFrame, kind: str) -> bytes:
@@ -291,6 +339,81 @@ def test_a_table_gets_the_golden_scores_to_the_bit(server: Server, golden: list[
     assert unpacked(server.bulk(table(rows), kind, accept=other))["probability"].equals(found["probability"])
 
 
+def test_answers_to_a_table_are_kept_so_that_their_labels_count(server: Server) -> None:
+    answer = server.http.post(
+        "/bulk",
+        content=packed(pl.concat([table(kit.requests(1000, 8))] * 25), PARQUET),
+        headers={"content-type": PARQUET, "x-request-id": "table-8", "x-greenlight-key": "nightly"},
+    )
+    answers = unpacked(answer).sort("prediction_id")
+    log = PredictionLog(server.home)
+    assert wait_until(lambda: mine_now(server).height == 25_000, 10, 0.05)
+    found = mine_now(server).sort("prediction_id")
+    for column in ("prediction_id", "probability", "decision"):
+        assert found[column].equals(answers[column]), column
+    assert found["row"].sort().to_list() == list(range(25_000))
+    assert set(found["key"]) == {"nightly"}
+    assert found["row_json"].is_null().all()
+    assert log.scan("v3").filter(pl.col("request_id") == "table-8").collect().height == 0
+    last = {"prediction_id": f"{found['prediction_id'][0].partition('-')[0]}-1999999", "label": True}
+    assert server.http.post("/labels", json={"labels": [last]}).json()["accepted"] == 1
+
+
+def mine_now(server: Server) -> pl.DataFrame:
+    """A file of lines is read when it is asked for."""
+    return PredictionLog(server.home).scan("v3", tables=True).filter(pl.col("request_id") == "table-8").collect()
+
+
+def test_spans_of_requests_arrive_in_the_trace_that_the_client_began(server: Server) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    ids = []
+    for path, body in (
+        ("/predict", {"rows": [REQUEST.EXAMPLE]}),
+        (f"/v1/models/{MODEL}:predict", {"instances": [REQUEST.EXAMPLE]}),
+        ("/predict", {"rows": [{}]}),
+    ):
+        answer = server.http.post(path, json=body, headers={"traceparent": f"00-{trace}-{parent}-01"})
+        assert answer.headers["x-trace-id"] == trace
+        ids.append(answer.headers["x-request-id"])
+    assert wait_until(lambda: len(server.spans.of(trace)) == 3, 20, 0.05), server.spans.found
+    found = {span["greenlight.request_id"]: span for span in server.spans.of(trace)}
+    assert list(found) == ids
+    assert {span["parentSpanId"] for span in found.values()} == {parent}
+    assert len({span["spanId"] for span in found.values()}) == 3
+    first, _, wrong = found.values()
+    assert (first["name"], first["kind"], first["service.version"]) == ("POST /predict", 2, "v3")
+    assert [span["http.response.status_code"] for span in found.values()] == ["200", "200", "422"]
+    assert wrong["status"] == {"code": 1}, "a client's mistake is no error of the server"
+    assert 0 < int(first["endTimeUnixNano"]) - int(first["startTimeUnixNano"]) < 60e9
+    log = PredictionLog(server.home).scan("v3")
+    assert wait_until(lambda: kept_of(server, trace) == set(ids[:2]), 10, 0.05), log.collect()
+
+
+def kept_of(server: Server, trace: str) -> set[str]:
+    found = PredictionLog(server.home).scan("v3").filter(pl.col("trace_id") == trace).collect()
+    return set(found["request_id"])
+
+
+@pytest.mark.parametrize("sent", [None, "00-" + "0" * 32 + "-b7ad6b7169203331-01", "nonsense", "ff"])
+def test_request_without_a_trace_that_holds_begins_one(server: Server, sent: str | None) -> None:
+    headers = {"traceparent": sent} if sent else {}
+    begun = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}, headers=headers).headers["x-trace-id"]
+    assert len(begun) == 32
+    assert begun != "0" * 32
+    assert wait_until(lambda: len(server.spans.of(begun)) == 1, 20, 0.05)
+    assert "parentSpanId" not in server.spans.of(begun)[0]
+
+
+def test_trace_that_its_beginner_does_not_record_is_passed_on_and_not_sent(server: Server) -> None:
+    trace = "1" * 32
+    unwanted = {"traceparent": f"00-{trace}-{'2' * 16}-00"}
+    answer = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}, headers=unwanted)
+    assert answer.headers["x-trace-id"] == trace
+    later = server.http.post("/predict", json={"rows": [REQUEST.EXAMPLE]}).headers["x-trace-id"]
+    assert wait_until(lambda: len(server.spans.of(later)) == 1, 20, 0.05)
+    assert server.spans.of(trace) == []
+
+
 def test_columns_may_be_dictionaries_text_times_or_missing(server: Server) -> None:
     rows = kit.requests(300)
     wanted = unpacked(server.bulk(table(rows)))["probability"]
@@ -367,6 +490,30 @@ def test_a_table_whose_process_dies_is_an_error_and_the_next_one_is_not(server: 
     answer = server.http.post("/bulk", content=parts(), headers={"content-type": ARROW})
     assert (answer.status_code, "could not be processed" in answer.json()["error"]) == (413, True)
     assert unpacked(server.bulk(rows)).height == 50
+
+
+@pytest.mark.parametrize("page", ["serving", "predictions"])
+def test_examples_of_the_pages_do_what_the_pages_say(server: Server, page: str, tmp_path: Path) -> None:
+    """Each block with a request is run as it stands, but for the port; what stands below a request is its answer."""
+    table(kit.requests(30)).write_parquet(tmp_path / "flights.parquet")
+    (tmp_path / ".greenlight").symlink_to(server.home)
+    run = 0
+    for kind, block in re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.S):
+        if kind == "sh" and "curl" not in block:
+            continue  # commands: they are tried where they belong
+        said = [line for line in block.splitlines() if line.startswith("{")]
+        script = "\n".join(line for line in block.splitlines() if not line.startswith("{"))
+        script = script.replace(":8700", f":{server.port}").replace("curl -s", "curl -sS --fail-with-body")
+        command = ["bash", "-euo", "pipefail", "-c"] if kind == "sh" else [sys.executable, "-c"]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run([*command, script], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        if said:
+            assert [json.loads(line) for line in done.stdout.splitlines()] == [json.loads(line) for line in said]
+        run += 1
+    assert run == {"serving": 6, "predictions": 2}[page]
+    if page == "serving":
+        assert pl.read_parquet(tmp_path / "scores.parquet").height == 30
 
 
 def test_an_explanation_adds_up_to_the_score(server: Server) -> None:

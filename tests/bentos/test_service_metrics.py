@@ -18,6 +18,7 @@ import serving_kit as kit
 
 from bentos.classifier import prediction_log
 from bentos.classifier.api import create_app
+from bentos.classifier.metrics import kind_of
 from bentos.classifier.scorer import Scored
 from greenlight.errors import ConfigError
 
@@ -86,6 +87,18 @@ def test_lag_of_a_killed_process_is_forgotten_and_one_page_tells_of_all_versions
     assert text.count("# TYPE greenlight_answers_total counter") <= 1
     text = run(DEAD, "lives", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "v1"), **shared)
     assert "99.0" not in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ({}, "live"), ({"x-shadow": "1"}, "shadow"), ({"x-greenlight-played": "1"}, "played"),
+        ({"x-greenlight-played": "1", "x-shadow": "1"}, "shadow"), ({"x-shadow": "0", "x-other": "1"}, "live"),
+        ({"x-shadow": "1" * 9}, "live"),
+    ],
+)  # fmt: skip
+def test_kinds_of_requests_are_few_whatever_a_client_sends(headers: dict[str, str], kind: str) -> None:
+    assert kind_of([(name.encode(), value.encode()) for name, value in headers.items()]) == kind
 
 
 class Asked:

@@ -304,15 +304,24 @@ def test_figures_count_scores_rows_and_the_log(settings: Settings) -> None:
     def grown(name: str) -> float:
         return after[name] - before.get(name, 0)
 
-    assert grown('greenlight_score_count{version="v1"}') == 40
-    assert grown('greenlight_score_sum{version="v1"}') == pytest.approx(sum(one["probability"] for one in answers))
+    assert grown('greenlight_score_count{kind="live",version="v1"}') == 40
+    assert grown('greenlight_score_sum{kind="live",version="v1"}') == pytest.approx(
+        sum(one["probability"] for one in answers)
+    )
     half = sum(one["probability"] <= 0.5 for one in answers)
-    assert grown('greenlight_score_bucket{le="0.5",version="v1"}') == half
-    assert grown('greenlight_request_rows_bucket{le="25.0",version="v1"}') == 0
-    assert grown('greenlight_request_rows_bucket{le="50.0",version="v1"}') == 1
-    assert grown('greenlight_answers_total{status="200",version="v1"}') == 1
+    assert grown('greenlight_score_bucket{kind="live",le="0.5",version="v1"}') == half
+    assert grown('greenlight_request_rows_bucket{kind="live",le="25.0",version="v1"}') == 0
+    assert grown('greenlight_request_rows_bucket{kind="live",le="50.0",version="v1"}') == 1
+    assert grown('greenlight_answers_total{kind="live",status="200",version="v1"}') == 1
     assert after['greenlight_prediction_log_dropped_rows_total{reason="queue",version="v1"}'] == 0
     assert 0 <= after['greenlight_prediction_log_lag_seconds{version="v1"}'] < 30
+    # What no user waits for is counted apart: played traffic here; copies are marked by the edge alone.
+    predict(settings, 5, seed=41, x_greenlight_played="1", x_shadow="1")
+    assert (
+        figures(settings)['greenlight_score_count{kind="live",version="v1"}']
+        == after['greenlight_score_count{kind="live",version="v1"}']
+    )
+    assert figures(settings)['greenlight_rows_total{kind="played",version="v1"}'] >= 5
     (build,) = [name for name in after if name.startswith("greenlight_build_info")]
     assert 'run="run-v1"' in build
     assert 'dataset="flight_delay"' in build
@@ -420,7 +429,7 @@ def expressions() -> list[str]:
     """What the dashboard asks, with Grafana's variables filled in."""
     board = json.loads((ROOT / "deploy" / "grafana" / "greenlight.json").read_text())
     found = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    return [text.replace("$__rate_interval", "1m").replace("$version", ".*") for text in found]
+    return [text.replace("$__rate_interval", "1m").replace("$version", ".*").replace("$kind", "live") for text in found]
 
 
 def series_named() -> set[str]:
