@@ -9,6 +9,8 @@ import json
 import shutil
 import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,14 @@ def at_once(params: Path) -> None:
     text = params.read_text()
     assert text.count("  strategy: plan #") == 1
     params.write_text(text.replace("  strategy: plan #", "  strategy: full #"))
+
+
+def until(asked: Callable[[], str], timeout_s: float = 20.0) -> str:
+    """What `asked` answers, as soon as it is not nothing."""
+    end = time.monotonic() + timeout_s
+    while not (found := asked()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
 
 
 def free_port() -> int:

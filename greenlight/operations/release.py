@@ -8,8 +8,6 @@ that release, as asked.
 from __future__ import annotations
 
 import subprocess
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from greenlight.adapters import locks
@@ -20,9 +18,9 @@ from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
 from greenlight.core.release_plan import Rollout, Wish, parse
 from greenlight.errors import GreenlightError, UsageError
-from greenlight.operations.looks import overridden
 from greenlight.operations.release_ready import checking_ahead, ready, timed
 from greenlight.operations.release_report import ReleaseReport as ReleaseReport
+from greenlight.operations.release_report import with_overrides
 from greenlight.operations.rollout_end import end
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
@@ -83,7 +81,7 @@ def release(
         if kinds == ("full",) and under_way.warm:
             from greenlight.operations.release_by_steps import take_all
 
-            return _told(serving, take_all(serving, wish))
+            return with_overrides(serving.project, take_all(serving, wish))
         end(serving, "superseded", f"by a release of {wish.version} by the strategy {strategy}")
     return _in_turn(serving, wish, unattended)
 
@@ -107,7 +105,7 @@ def _in_turn(serving: Serving, wish: Wish, unattended: bool) -> ReleaseReport:
     with locks.turn(turn_of(serving.settings.home), f"the release of {wish.version}", log):
         if unattended and serving.project.params.release.newer == "supersede":
             _supersede_standing(serving, wish)
-        report = _told(serving, by_turn(serving, wish, unattended=unattended))
+        report = with_overrides(serving.project, by_turn(serving, wish, unattended=unattended))
         while (later := next_in_line(serving)) is not None:
             log(f"{later.version} waited for its turn")
             try:
@@ -126,15 +124,6 @@ def _supersede_standing(serving: Serving, wish: Wish) -> None:
         end(serving, "superseded", f"by {wish.version}")
 
 
-def _told(serving: Serving, report: ReleaseReport) -> ReleaseReport:
-    """`report` with the gates whose answer about the version a person overrode."""
-    project = serving.project
-    with suppress(GreenlightError):  # what is only told must not make an error of a release that is done
-        commit = project.registry.get(report.asked or report.version).commit
-        return replace(report, overridden=tuple(overridden(project, commit)))
-    return report
-
-
 def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
     """Drive on the release that is under way, whatever its version; without one, that which waits for its turn.
 
@@ -143,9 +132,11 @@ def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
     ReleaseReport
         ``unchanged`` where there is neither.
     """
+    from greenlight.operations.release_by_steps import next_in_line
+
     serving = Serving(open_project(settings), log)
     state = serving.desired.load()
-    wish = Wish(state.rollout.version, state.rollout.strategy) if state.rollout else state.next
+    wish = Wish(state.rollout.version, state.rollout.strategy) if state.rollout else next_in_line(serving)
     if wish is None:
         return ReleaseReport(state.live, state.live, False, outcome="unchanged", reason="no release is under way")
     return _in_turn(serving, wish, False)
@@ -159,9 +150,9 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
         serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
-            return _told(serving, already(serving, target))
+            return with_overrides(serving.project, already(serving, target))
         require_comparison(state, target.name, instead_of)
-        return _told(serving, _release(serving, target, state, sealing))
+        return with_overrides(serving.project, _release(serving, target, state, sealing))
 
 
 def already(serving: Serving, target: Version) -> ReleaseReport:

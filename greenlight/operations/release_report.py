@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from greenlight.errors import GreenlightError
+from greenlight.operations.looks import overridden
+from greenlight.wiring import Project
 
 OUTCOMES = {
     "rolled_back": "rolled back",
@@ -118,3 +123,11 @@ class ReleaseReport:
             lines += ["", f"Asked of the candidate: {asked}.", ""]
             lines += [f"- {finding}" for finding in self.evidence["findings"]]
         return "\n".join(lines) + "\n"
+
+
+def with_overrides(project: Project, report: ReleaseReport) -> ReleaseReport:
+    """`report` with the gates whose answer about the version a person overrode, as its run recorded them."""
+    with suppress(GreenlightError):  # what is only told must not make an error of a release that is done
+        commit = project.registry.get(report.asked or report.version).commit
+        return replace(report, overridden=tuple(overridden(project, commit)))
+    return report
