@@ -37,6 +37,7 @@ RELEASES = {
     "superseded": "Superseded",
     "given_up": "GivenUp",
     "waiting": "Waiting",
+    "unchanged": "Unchanged",
 }
 
 P = ParamSpec("P")

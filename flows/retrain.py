@@ -34,15 +34,20 @@ def retrain(
        as `DataRejected`.
     4. **featurize, train, evaluate, gate**: build features, train, score candidate and champion on the holdout, judge.
        A stage whose inputs did not change comes from DVC's cache.
-    5. **challenge**: from here on one candidate at a time; another one waits and says for whom. If a version was
-       released since the plan, the candidate is compared with that one (`evaluate` and `gate` once more), and that
-       verdict counts. Where the new champion was trained on the candidate's holdout they cannot be compared:
-       `Inconclusive`, the champion stays.
+    5. **challenge**: from here on one candidate at a time; another one waits and says for whom, a release that somebody
+       drives included. If a version was released since the plan, the candidate is compared with that one (`evaluate`
+       and `gate` once more), and that verdict counts. Where the new champion was trained on the candidate's holdout
+       they cannot be compared: `Inconclusive`, the champion stays.
     6. **record**: push the data, save the run as a DVC experiment. A "no" of the gates ends here as `KeptChampion`, a
-       "cannot tell" as `Inconclusive`. A candidate that is, to the byte, a version that somebody rolled back from ends
-       as `KeptChampion` too: only a person puts that one back.
+       "cannot tell" as `Inconclusive`. A candidate that is, to the byte, a version that somebody rolled back from, or
+       whose release was rolled back or aborted, ends as `KeptChampion` too: only a person puts that one back.
     7. **register, build**: the next version as a Git tag, and its bento.
-    8. **release** (a flow of its own): preflight, start, switch the edge, drain the old version. Ends as `Promoted`.
+    8. **release** (a flow of its own): preflight, start, then by `release.strategy`: by default copies of the requests
+       (shadow), a growing share of them (canary), all of them. The first version of all gets them at once. Ends as
+       `Promoted`; as `RolledBack` where the evidence spoke against the version; as `Waiting` where nobody asks for
+       predictions: silence passes nothing. The champion serves on, the message says what is waited for, and the stack
+       drives the release on once somebody asks. Retraining again meanwhile arrives at the same version and drives that
+       release on; a candidate that is another one ends it (`release.newer`).
 
     What a red state means, and what to do:
 
@@ -93,7 +98,7 @@ def _promote(run: Run, verdict: Verdict) -> State:
         return ends.kept(run, verdict)
     version = tasks.register(run, commit)
     tasks.build(run, version)
-    released = release(version.name, instead_of=run.compared_with, return_state=True)
+    released = release(version.name, instead_of=run.compared_with, unattended=True, return_state=True)
     return ends.promoted(run, version, verdict, released)
 
 

@@ -155,14 +155,26 @@ def build(run: Run, version: Version) -> None:
 
 
 @task(name="release", task_run_name="release", **PLAIN)
-def release(version: str, instead_of: str | None = None, strategy: str = "", supersede: bool = False) -> ReleaseReport:
+def release(
+    version: str,
+    instead_of: str | None = None,
+    strategy: str = "",
+    supersede: bool = False,
+    unattended: bool = False,
+) -> ReleaseReport:
     """Preflight, start, then all at once or step by step; without a version whatever is under way."""
     log, settings = get_run_logger(), open_project().settings
     if not version:
         report = releases.drive_on(settings, log=log.info)
     else:
         report = releases.release(
-            settings, version, strategy=strategy, instead_of=instead_of, supersede=supersede, log=log.info
+            settings,
+            version,
+            strategy=strategy,
+            instead_of=instead_of,
+            supersede=supersede,
+            unattended=unattended,
+            log=log.info,
         )
     create_markdown_artifact(report.markdown(), key="release")
     return report

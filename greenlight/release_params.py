@@ -190,17 +190,24 @@ class ReleaseParams(Section):
         Seconds between two looks at the evidence.
     patience_s : float
         A release whose candidate was asked nothing for so long ends as `Waiting`.
+    quiet_s : float
+        So does one that a retrain drives, as soon as nobody asked for a prediction for so long.
     longest_s : float
         So does one that is undecided for so long, once its step has lasted as long as it must.
+    newer : str
+        What a retrain's version does where another one stands at a step and nobody drives it: ``supersede`` ends that
+        release, ``wait`` waits for its end.
     """
 
-    strategy: str = "full"
+    strategy: str = "plan"
     plan: list[Kind] = Field(default=["shadow", "canary", "full"], min_length=1)
     drain_s: float = Field(ge=0, le=600)
     keep_warm: int = Field(default=1, ge=0, le=5)
     look_s: float = Field(default=1, ge=0.1, le=60)
     patience_s: float = Field(default=600, gt=0)
+    quiet_s: float = Field(default=30, gt=0)
     longest_s: float = Field(default=86_400, gt=0)
+    newer: Literal["supersede", "wait"] = "supersede"
     shadow: ShadowParams = ShadowParams()
     canary: CanaryParams = CanaryParams()
     ab: AbParams = AbParams()

@@ -41,6 +41,7 @@ SMALL: dict[str, Any] = {
     "gates.behaviour.tolerance": 0.5,
     "preflight.max_p99_ms": 2000,
     "preflight.latency_requests": 20,
+    "release.strategy": "full",
     "release.drain_s": 1,
 }
 

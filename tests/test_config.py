@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from greenlight.config import Params, Settings, find_root
+from greenlight.core.release_plan import parse
 from greenlight.errors import ConfigError
+from greenlight.release_params import ReleaseParams
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +34,13 @@ def write(tmp_path: Path):
 
 def test_shipped_file_is_valid() -> None:
     assert Params.load(ROOT / "params.yaml").data.as_of == "next"
+
+
+def test_a_release_goes_by_steps_unless_somebody_says_otherwise() -> None:
+    release = Params.load(ROOT / "params.yaml").release
+    assert parse(release.strategy, release.plan) == ("shadow", "canary", "full")
+    assert release.quiet_s < release.patience_s
+    assert ReleaseParams(drain_s=1).strategy == release.strategy
 
 
 def test_all_mistakes_come_in_one_message(write) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.release import Desired
+from greenlight.core.release_plan import Ended
 from greenlight.errors import ServerError, UsageError
 
 
@@ -80,6 +81,19 @@ class DesiredState:
             except ValueError:
                 continue
         return found
+
+    def last_of(self, version: str) -> Ended | None:
+        """How the last release by steps of `version` ended; None where it had none, or another history."""
+        try:
+            lines = self.history_file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return None
+        for line in reversed(lines):
+            with suppress(ValueError, TypeError):
+                ended = json.loads(line).get("last")
+                if ended and ended["version"] == version:
+                    return Ended(**ended)
+        return None
 
     @contextmanager
     def changing(self, who: str, timeout_s: float = 300.0) -> Iterator[None]:

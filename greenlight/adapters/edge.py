@@ -28,6 +28,7 @@ from greenlight.errors import EdgeError
 
 ACK_TIMEOUT_S = 15.0
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
+ASKED = f"vhost.{edge_routes.HOST}.vcluster.{edge_routes.ASKED}.upstream_rq_total"
 ROUTES_VERSION = f"http.{edge_config.STAT_PREFIX}.rds.{edge_routes.ROUTES}.version_text"
 # During a drain connections are still taken so long, so that clients which keep theirs are told to make a new one.
 DRAIN_S = 1
@@ -194,6 +195,16 @@ class Edge:
         return min(
             int(found.get(f"cluster.{cluster_name(version, r)}.membership_healthy", 0)) for r in roles or ROLES[:1]
         )
+
+    def asked(self) -> int:
+        """How often clients asked for a prediction since Envoy runs, whichever version answered; copies do not count.
+
+        Raises
+        ------
+        EdgeError
+            The admin socket does not answer.
+        """
+        return int(self.stats(ASKED).get(ASKED, 0))
 
     def active_requests(self, version: str) -> int:
         """Requests that `version` has begun and not finished; 0 for a version that Envoy does not know."""

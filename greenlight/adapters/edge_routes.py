@@ -16,6 +16,8 @@ from greenlight.core.assignment import split
 from greenlight.core.rollout import Traffic
 
 ROUTES = "greenlight"
+HOST = "all"
+ASKED = "predictions"
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
@@ -62,7 +64,7 @@ def routes(traffic: Traffic, generation: str) -> dict[str, Any]:
         table.append(_says(404, NO_SUCH_PATH))
     else:
         table = [_says(503, NOT_LIVE)]
-    host: dict[str, Any] = {"name": "all", "domains": ["*"], "routes": table}
+    host: dict[str, Any] = {"name": HOST, "domains": ["*"], "routes": table, "virtual_clusters": [_asked()]}
     # A body is kept until an answer is there; what does not fit could not be asked of another version.
     host["request_body_buffer_limit"] = 2 * MAX_BODY_BYTES
     return {
@@ -76,6 +78,13 @@ def routes(traffic: Traffic, generation: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _asked() -> dict[str, Any]:
+    """Has Envoy count what asks for a prediction, whoever answers: a scrape of /metrics is nobody's request."""
+    paths = "|".join(match["path"] if "path" in match else match["safe_regex"]["regex"] for match in PREDICTIONS)
+    path = {"safe_regex": {"regex": rf"({paths})(\?.*)?"}}
+    return {"name": ASKED, "headers": [_header(":path", path), _header(":method", {"exact": "POST"})]}
 
 
 def live_of(document: Mapping[str, Any]) -> str:

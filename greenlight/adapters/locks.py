@@ -62,6 +62,18 @@ def turn(path: Path, who: str, log: Log) -> Iterator[Turn]:
         file.close()
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the turn at `path` now; takes it from nobody, and makes no file."""
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            holder = _read(file).get("pid")
+            if holder and not Path("/proc", str(holder)).exists():
+                return False
+            return not _try(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
 def sweep(folder: Path) -> int:
     """Remove the files of turns whose holder was killed; returns how many there were."""
     swept = 0
@@ -89,9 +101,9 @@ def _acquire(path: Path, log: Log) -> tuple[IO[str], dict[str, Any]]:
         file.close()  # the holder removed it and left no end: the next one at the path is another file
 
 
-def _try(file: IO[str]) -> bool:
+def _try(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

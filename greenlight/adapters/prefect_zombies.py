@@ -22,7 +22,7 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 ENDS = (
     *("Completed", "Failed", "Cancelled", "Crashed"),
     *("Promoted", "KeptChampion", "Inconclusive", "NothingNew", "Joined", "DataRejected"),
-    *("Released", "Waiting", "RolledBack", "Aborted", "Superseded", "GivenUp"),
+    *("Released", "Waiting", "RolledBack", "Aborted", "Superseded", "GivenUp", "Unchanged"),
     *("Identical", "Equivalent", "Different"),
 )
 

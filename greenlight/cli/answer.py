@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from greenlight.wiring import Project
 
+WAITS = (
+    "greenlight traffic --rate 100 --duration 600 plays requests, where nobody asks yet; the stack drives the release "
+    "on once somebody does, and so does greenlight release. By hand: greenlight release --advance, --abort, or "
+    "greenlight release {version} --strategy full for all traffic at once"
+)
 NEXT = {
     "Crashed": "running it again is safe; the champion serves on",
     "Cancelled": "running it again is safe; the champion serves on",
@@ -63,6 +68,8 @@ class Answer:
             return f"next month: greenlight retrain --as-of {shift(self.record['as_of'], 1)}"
         if self.mend:
             return f"mend what was handed in, then greenlight retrain: {', '.join(self.mend)}"
+        if self.outcome == "Waiting":
+            return WAITS.format(version=self.record.get("version") or "VERSION")
         return NEXT.get(self.outcome, "")
 
     @property

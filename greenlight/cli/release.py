@@ -50,10 +50,12 @@ def release(
 
     By steps, nobody sees it fail: what it fails to answer the stable version answers, and a candidate that is worse is
     rolled back. Without traffic nothing passes: the release then ends as waiting, and the same command without a
-    version drives it on. Ctrl-C leaves it at its step; so does a crash.
+    version drives it on; the stack does so too, once somebody asks for predictions. Ctrl-C leaves it at its step; so
+    does a crash. Another strategy for the version whose release is under way takes the place of the first.
 
     ```sh
     greenlight release v3
+    greenlight release v3 --strategy full        # all of it now, also while it waits at a step
     greenlight release v3 --strategy canary
     greenlight release v3 --strategy shadow,canary
     greenlight release               # drive on what is under way
@@ -83,12 +85,17 @@ def release(
 def _release(settings: Settings, version: str, strategy: str, supersede: bool) -> dict[str, Any]:
     from greenlight.errors import UsageError
     from greenlight.operations import release as operation
+    from greenlight.operations.rollout_end import none_under_way
 
     if version:
-        return operation.release(settings, version, strategy=strategy, supersede=supersede, log=say).to_json()
+        report = operation.release(settings, version, strategy=strategy, supersede=supersede, log=say)
+        return report.to_json() | {"ways_on": list(report.ways_on)}
     if strategy or supersede:
         raise UsageError("the version is missing", todo="greenlight release VERSION; greenlight runs lists them")
-    return operation.drive_on(settings, log=say).to_json()
+    report = operation.drive_on(settings, log=say)
+    if report.outcome == "unchanged":
+        raise none_under_way()
+    return report.to_json() | {"ways_on": list(report.ways_on)}
 
 
 def _step_in(settings: Settings, what: str) -> dict[str, Any]:
@@ -105,7 +112,8 @@ def _step_in(settings: Settings, what: str) -> dict[str, Any]:
         return {"outcome": ended.outcome, "asked": ended.version, "reason": ended.reason, "version": ended.stable}
     if what == "resume":
         rollouts.resume(serving)
-        return operation.drive_on(settings, log=say).to_json()
+        report = operation.drive_on(settings, log=say)
+        return report.to_json() | {"ways_on": list(report.ways_on)}
     rollouts.pause(serving) if what == "pause" else rollouts.advance(serving)
     return _under_way(serving)
 

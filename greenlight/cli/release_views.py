@@ -18,16 +18,21 @@ def release_view(report: Mapping[str, Any]) -> RenderableType:
     """What a release or a rollback did."""
     if report.get("already_live"):
         return f"{report['version']} serves already; nothing was done."
+    given = "".join(
+        "\n{gate} overridden by {by} until {expires}: {reason}".format(**row) for row in report.get("overridden", ())
+    )
+    by_hand = Text(given, "yellow")
     if report.get("outcome", "promoted") != "promoted":
         outcome, style = str(report["outcome"]), "yellow" if report["outcome"] == "waiting" else "bold red"
         told = "waits" if outcome == "waiting" else outcome.replace("_", " ")
         why = f": {report['reason']}" if report["reason"] else ""
-        return Text.assemble((f"{report['asked']} {told}", style), f"{why}\n{report['version']} serves")
+        ways = "".join(f"\n  {way.replace('`', '')}" for way in report.get("ways_on", ()))
+        return Text.assemble((f"{report['asked']} {told}", style), f"{why}\n{report['version']} serves{ways}", by_hand)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
     before = f", before it {report['previous']}" if report["previous"] else ""
     test = (report.get("evidence") or {}).get("notes", {}).get("ab", "")
     told = f"\n{test}" if test else ""
-    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds}){told}")
+    return Text.assemble((f"{report['version']} serves", "green"), f"{before} ({seconds}){told}", by_hand)
 
 
 def under_way_view(release: Mapping[str, Any]) -> Table | None:

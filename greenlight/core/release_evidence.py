@@ -171,11 +171,12 @@ class Evidence:
             against += verdict.reasons
         if against:
             return Judgement("roll_back", tuple(against))
-        step, lacks = rollout.current, [why for reasons in self.lacks.values() for why in reasons]
+        step, lacks = rollout.current, list[str]()
         if self.requests < step.min_requests:
             lacks.append(f"{self.requests} of {step.min_requests} requests to {rollout.version} in {step.name}")
         if self.seconds < step.min_seconds:
             lacks.append(f"{self.seconds:.0f} of {step.min_seconds:.0f} s in {step.name}")
+        lacks += [why for reasons in self.lacks.values() for why in reasons]
         if rollout.is_last and verdict.decision != "promote":
             lacks += verdict.reasons
         if lacks:

@@ -103,13 +103,17 @@ def drill_rollback(settings: Settings, *, log: Log = silent) -> DrillReport:
     Raises
     ------
     UsageError
-        Nothing serves.
+        Nothing serves, or a release by steps is under way.
     NotFound
         Nothing served before the live version.
     PreflightFailed, ServerError, EdgeError, BentoError
         As in `rollback`; what was live is live again, or the message says that it could not be put back.
     """
-    live = DesiredState(settings.home).load().live
+    state = DesiredState(settings.home).load()
+    live = state.live
+    if state.rollout is not None:  # a roll back ends the release that is under way: that would be no drill
+        todo = "wait for its end, or end it with greenlight release --abort"
+        raise UsageError(f"a release is under way, and the drill would end it: {state.rollout.where}", todo=todo)
     Serving(open_project(settings, lenient=True)).require_up()
     if not live:
         raise UsageError("no version is live, so there is nothing to drill", todo="greenlight retrain")

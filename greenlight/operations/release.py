@@ -1,12 +1,14 @@
 """Release a version: everything from its bento to the last request that the old one answers.
 
 All at once (`full`) or by steps (`greenlight.operations.rollout` drives those). One release at a time: whoever comes
-second waits for the one at work; a version that comes while another one stands at a step waits for its turn.
+second waits for the one at work; a version that comes while another one stands at a step waits for its turn, or ends
+that release, as asked.
 """
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from greenlight.adapters import locks
 from greenlight.adapters.registry import Version
@@ -14,11 +16,12 @@ from greenlight.config import Settings
 from greenlight.core import release as moves
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
-from greenlight.core.release_plan import Wish, parse
+from greenlight.core.release_plan import Rollout, Wish, parse
 from greenlight.errors import GreenlightError, UsageError
 from greenlight.operations.release_ready import checking_ahead, ready, timed
 from greenlight.operations.release_report import ReleaseReport as ReleaseReport
-from greenlight.operations.rollout_end import end, none_under_way
+from greenlight.operations.release_report import with_overrides
+from greenlight.operations.rollout_end import end
 from greenlight.operations.serving import Log, Serving, silent
 from greenlight.wiring import Project, open_project
 
@@ -30,11 +33,13 @@ def release(
     strategy: str = "",
     instead_of: str | None = None,
     supersede: bool = False,
+    unattended: bool = False,
     log: Log = silent,
 ) -> ReleaseReport:
     """Bring `version` to the traffic; no request fails on the way, and it may be repeated after any crash.
 
-    A release by steps that was left at a step, by a crash or because it waited, is driven on.
+    A release by steps that was left at a step, by a crash or because it waited, is driven on. With another strategy it
+    goes on by that one: ``full`` gives the candidate all traffic at once, any other begins anew.
 
     Parameters
     ----------
@@ -45,6 +50,9 @@ def release(
         The version that it was compared with (empty: none); it takes the traffic from no other.
     supersede : bool
         End a release of another version that is under way, instead of waiting for it.
+    unattended : bool
+        Nobody waits for it: where nobody asks for predictions it ends as waiting after ``release.quiet_s``, and
+        ``release.newer`` says what becomes of another one that stands at a step.
 
     Returns
     -------
@@ -62,40 +70,76 @@ def release(
     ServerError, EdgeError, BentoError
         A part failed; before the switch, whatever served keeps serving.
     """
-    # Here and not above: statistics and frames take a second to import, and a roll back needs neither.
-    from greenlight.operations.release_by_steps import by_turn, next_in_line
-
     project = open_project(settings)
     serving = Serving(project, log)
     wish = Wish(project.registry.get(version).name, strategy, instead_of)
-    parse(strategy or project.params.release.strategy, project.params.release.plan)
-    if supersede:
-        under_way = serving.desired.load().rollout
-        if under_way and under_way.version != wish.version:
-            end(serving, "superseded", f"by {wish.version}")
-    with locks.turn(settings.home / "locks" / "release.lock", f"the release of {wish.version}", log):
-        report = by_turn(serving, wish)
+    kinds = parse(strategy or project.params.release.strategy, project.params.release.plan)
+    under_way = serving.desired.load().rollout
+    if under_way and under_way.version != wish.version and supersede:
+        end(serving, "superseded", f"by {wish.version}")
+    elif under_way and under_way.version == wish.version and strategy and kinds != _kinds(under_way):
+        if kinds == ("full",) and under_way.warm:
+            from greenlight.operations.release_by_steps import take_all
+
+            return with_overrides(serving.project, take_all(serving, wish))
+        end(serving, "superseded", f"by a release of {wish.version} by the strategy {strategy}")
+    return _in_turn(serving, wish, unattended)
+
+
+def _kinds(rollout: Rollout) -> tuple[str, ...]:
+    """The strategy of a release under way, as `parse` says it."""
+    return tuple(dict.fromkeys(step.kind for step in rollout.steps))
+
+
+def turn_of(home: Path) -> Path:
+    """The turn that whoever drives a release holds."""
+    return home / "locks" / "release.lock"
+
+
+def _in_turn(serving: Serving, wish: Wish, unattended: bool) -> ReleaseReport:
+    """One release once nobody else drives one, and those that waited for its end."""
+    # Here and not above: statistics and frames take a second to import, and a roll back needs neither.
+    from greenlight.operations.release_by_steps import by_turn, next_in_line
+
+    log = serving.log
+    with locks.turn(turn_of(serving.settings.home), f"the release of {wish.version}", log):
+        if unattended and serving.project.params.release.newer == "supersede":
+            _supersede_standing(serving, wish)
+        report = with_overrides(serving.project, by_turn(serving, wish, unattended=unattended))
         while (later := next_in_line(serving)) is not None:
             log(f"{later.version} waited for its turn")
             try:
-                log(by_turn(serving, later).summary())
+                log(by_turn(serving, later, unattended=unattended).summary())
             except GreenlightError as exc:
                 log(f"{later.version} was not released: {exc}")
     return report
 
 
-def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
-    """Drive on the release that is under way, whatever its version.
+def _supersede_standing(serving: Serving, wish: Wish) -> None:
+    """End a release of another version that stands at a step; one that a person holds is theirs to end."""
+    state = serving.desired.load()
+    rollout = state.rollout
+    if rollout and rollout.version != wish.version and not rollout.paused:
+        require_comparison(state, wish.version, wish.instead_of)
+        end(serving, "superseded", f"by {wish.version}")
 
-    Raises
-    ------
-    NotFound
-        None is.
+
+def drive_on(settings: Settings, *, log: Log = silent) -> ReleaseReport:
+    """Drive on the release that is under way, whatever its version; without one, that which waits for its turn.
+
+    Returns
+    -------
+    ReleaseReport
+        ``unchanged`` where there is neither.
     """
-    rollout = Serving(open_project(settings)).desired.load().rollout
-    if rollout is None:
-        raise none_under_way()
-    return release(settings, rollout.version, strategy=rollout.strategy, log=log)
+    from greenlight.operations.release_by_steps import next_in_line
+
+    serving = Serving(open_project(settings), log)
+    state = serving.desired.load()
+    wish = Wish(state.rollout.version, state.rollout.strategy) if state.rollout else next_in_line(serving)
+    if wish is None:
+        return ReleaseReport(state.live, state.live, False, outcome="unchanged", reason="no release is under way")
+    return _in_turn(serving, wish, False)
 
 
 def release_in(project: Project, version: str, *, instead_of: str | None = None, log: Log = silent) -> ReleaseReport:
@@ -106,9 +150,9 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
         serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
-            return already(serving, target)
+            return with_overrides(serving.project, already(serving, target))
         require_comparison(state, target.name, instead_of)
-        return _release(serving, target, state, sealing)
+        return with_overrides(serving.project, _release(serving, target, state, sealing))
 
 
 def already(serving: Serving, target: Version) -> ReleaseReport:

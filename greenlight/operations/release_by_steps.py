@@ -10,6 +10,7 @@ from greenlight.adapters.registry import Version
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
 from greenlight.core.release_plan import Step, Wish, parse
+from greenlight.errors import UsageError
 from greenlight.operations import rollout as rollouts
 from greenlight.operations.evidence import EvidenceFile, Source, shown
 from greenlight.operations.label_source import LabelSource, NoLabels, gets_its_share
@@ -21,12 +22,21 @@ from greenlight.operations.serving import Serving
 from greenlight.operations.shadow_source import ShadowSource
 
 
-def by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
-    """One release, by its strategy, while no other one is driven."""
+def by_turn(serving: Serving, wish: Wish, *, unattended: bool = False) -> ReleaseReport:
+    """One release, by its strategy, while no other one is driven.
+
+    Parameters
+    ----------
+    unattended : bool
+        As in `rollout.Drive.run`.
+    """
     project, version = serving.project, wish.version
     asked = project.params.release
     plan = rollouts.steps_of(parse(wish.strategy or asked.strategy, asked.plan), project.params)
     under_way = serving.desired.load().rollout
+    if under_way and not under_way.warm:  # whoever got it ready is gone
+        with serving.desired.changing(f"release of {version}"):
+            under_way = serving.tidy().rollout
     if under_way is None and (len(plan) == 1 or not serving.desired.load().live):
         return release_in(project, version, instead_of=wish.instead_of, log=serving.log)
     seconds: dict[str, float] = {}
@@ -45,8 +55,27 @@ def by_turn(serving: Serving, wish: Wish) -> ReleaseReport:
     if state.rollout is None:  # it did not start again
         return _ended(serving, state, wish, seconds, report)
     with timed(seconds, "steps"):
-        state = rollouts.Drive(serving, state.rollout, _sources(serving)).run()
+        state = rollouts.Drive(serving, state.rollout, _sources(serving)).run(unattended=unattended)
     return _ended(serving, state, wish, seconds, report)
+
+
+def take_all(serving: Serving, wish: Wish) -> ReleaseReport:
+    """All traffic to the candidate now, from whatever step, whoever drives it and whatever it lacks.
+
+    Raises
+    ------
+    UsageError
+        The evidence speaks against it, or its release ended meanwhile.
+    """
+    seconds: dict[str, float] = {}
+    with serving.desired.changing(f"all traffic to {wish.version}"), timed(seconds, "switch"):
+        serving.require_up()
+        state = serving.heal()
+        if state.rollout is None or state.rollout.version != wish.version:
+            raise UsageError(f"the release of {wish.version} ended meanwhile", todo="greenlight status says how")
+        rollout = rollouts.ready_to_move(serving, state)
+        state = rollouts.promote(serving, state, rollout, "a person said so")
+    return _ended(serving, state, wish, seconds, None)
 
 
 def _sources(serving: Serving) -> tuple[Source, ...]:
@@ -69,7 +98,9 @@ def _queue(serving: Serving, state: Desired, wish: Wish) -> ReleaseReport:
     why = f"for the release of {rollout.where}" + (
         f", which waits for {rollout.waits_for}" if rollout.waits_for else ""
     )
-    return ReleaseReport(state.live, state.live, False, outcome="waiting", asked=wish.version, reason=why)
+    return ReleaseReport(
+        state.live, state.live, False, outcome="waiting", asked=wish.version, reason=why, behind=rollout.version
+    )
 
 
 def next_in_line(serving: Serving) -> Wish | None:

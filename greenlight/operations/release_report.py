@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from greenlight.errors import GreenlightError
+from greenlight.operations.looks import overridden
+from greenlight.wiring import Project
 
 OUTCOMES = {
     "rolled_back": "rolled back",
@@ -12,6 +17,17 @@ OUTCOMES = {
     "given_up": "given up",
     "waiting": "waits",
 }
+UNCHANGED = "unchanged"
+WAYS_ON = (
+    "`greenlight traffic --rate 100 --duration 600` plays requests, where nobody asks yet",
+    "`greenlight release` drives it on now; the stack does so by itself once there are requests",
+    "`greenlight release --advance` takes the next step whatever it lacks, `--abort` ends the release",
+    "`greenlight release {asked} --strategy full` gives it all traffic at once",
+)
+WAYS_ON_BEHIND = (
+    "`greenlight release` drives {behind} on",
+    "`greenlight release {asked} --supersede` ends the release of {behind} first",
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +50,18 @@ class ReleaseReport:
         ``bento``, ``preflight``, ``start``, ``switch`` (until the edge said so), ``drain``; ``steps`` of one by steps.
     outcome : str
         ``promoted``, or of a release by steps also ``rolled_back`` (the evidence said no), ``aborted`` (a person did),
-        ``superseded``, ``given_up`` and ``waiting`` (it stands in its safe state and can be driven on).
+        ``superseded``, ``given_up`` and ``waiting`` (it stands in its safe state and can be driven on); ``unchanged``
+        where there was none to drive on.
     asked : str
         The version that was to be released.
     reason : str
         Why it ended so, or what it waits for.
     evidence : dict
         What was known in the end; empty for a release without steps.
+    overridden : tuple of dict
+        Gates whose answer about `asked` a person overrode: ``gate``, ``by``, ``reason``, ``expires``.
+    behind : str
+        The version whose release it waits for; empty otherwise.
     """
 
     version: str
@@ -53,6 +74,16 @@ class ReleaseReport:
     asked: str = ""
     reason: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+    overridden: tuple[dict[str, str], ...] = ()
+    behind: str = ""
+
+    @property
+    def ways_on(self) -> tuple[str, ...]:
+        """What a person can do about a release that waits; empty for any other."""
+        if self.outcome != "waiting":
+            return ()
+        ways = WAYS_ON_BEHIND if self.behind else WAYS_ON
+        return tuple(way.format(asked=self.asked, behind=self.behind) for way in ways)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -62,6 +93,8 @@ class ReleaseReport:
         """One sentence."""
         if self.already_live:
             return f"{self.version} serves already; nothing to do"
+        if self.outcome == UNCHANGED:
+            return f"{self.reason}; " + (f"{self.version} serves" if self.version else "nothing serves yet")
         if self.outcome in OUTCOMES:
             why = f" ({self.reason})" if self.reason else ""
             return f"{self.asked} {OUTCOMES[self.outcome]}{why}; {self.version} serves"
@@ -74,8 +107,15 @@ class ReleaseReport:
 
     def markdown(self) -> str:
         """For the artifact in the UI."""
-        lines = [f"## {self.summary()}", "", "| step | seconds |", "| --- | --- |"]
-        lines += [f"| {step} | {seconds:.2f} |" for step, seconds in self.seconds.items()]
+        lines = [f"## {self.summary()}", ""]
+        lines += [
+            "**{gate}** overridden by {by} until {expires}: {reason}\n".format(**given) for given in self.overridden
+        ]
+        if self.ways_on:
+            lines += ["What goes on from here:", "", *(f"- {way}" for way in self.ways_on), ""]
+        if self.seconds:
+            lines += ["| step | seconds |", "| --- | --- |"]
+            lines += [f"| {step} | {seconds:.2f} |" for step, seconds in self.seconds.items()]
         checks = self.preflight.get("checks", [])
         if checks:
             lines += ["", "| preflight | value | limit | |", "| --- | --- | --- | --- |"]
@@ -88,3 +128,11 @@ class ReleaseReport:
             lines += [f"- {finding}" for finding in self.evidence["findings"]]
             lines += [f"- {name}: {said}" for name, said in self.notes().items()]
         return "\n".join(lines) + "\n"
+
+
+def with_overrides(project: Project, report: ReleaseReport) -> ReleaseReport:
+    """`report` with the gates whose answer about the version a person overrode, as its run recorded them."""
+    with suppress(GreenlightError):  # what is only told must not make an error of a release that is done
+        commit = project.registry.get(report.asked or report.version).commit
+        return replace(report, overridden=tuple(overridden(project, commit)))
+    return report

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from greenlight.adapters.desired import DesiredState
 from greenlight.adapters.dvc import LOCK, Pipeline, StageRun
 from greenlight.adapters.registry import Version
 from greenlight.core.contract_report import ContractReport, headline
@@ -16,6 +17,8 @@ from greenlight.operations import record as records
 from greenlight.operations.plan import Plan
 from greenlight.operations.workspace import Workspace, configured, create, model_of, versions_of
 from greenlight.wiring import Project
+
+STOPPED = ("rolled_back", "aborted")  # ends of a release that only a person undoes
 
 
 @dataclass
@@ -73,6 +76,8 @@ class Run:
     def withdrawn(self) -> str:
         """Why a candidate that passed its gates is not released by itself; empty where nothing stands against it.
 
+        Neither is one whose own release was rolled back by the evidence, or aborted by a person.
+
         A version that a roll back took off the stack of the ledger was rolled back from, by a person with a reason;
         one that a later version superseded was not. After a roll back `next` is that version's month again, so the
         same candidate comes back to the byte.
@@ -86,6 +91,13 @@ class Run:
                 return (
                     f"the candidate is {version.name} again, which served and was rolled back from; "
                     f"to put it back: greenlight rollback --to {version.name}"
+                )
+            last = DesiredState(self.project.settings.home).last_of(version.name)
+            if last and last.outcome in STOPPED:
+                how = last.outcome.replace("_", " ")
+                return (
+                    f"the candidate is {version.name} again, whose release was {how}: {last.reason}; "
+                    f"to release it all the same: greenlight release {version.name}"
                 )
         return ""
 

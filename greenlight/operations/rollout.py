@@ -98,8 +98,13 @@ class Drive:
             )
             self.serving.follow(state)
 
-    def run(self) -> Desired:
+    def run(self, *, unattended: bool = False) -> Desired:
         """Until the release has ended, or there is nothing to be learnt for the moment; returns the state then.
+
+        Parameters
+        ----------
+        unattended : bool
+            Nobody waits for requests to come: the drive ends once there were none at all for ``quiet_s``.
 
         Raises
         ------
@@ -109,9 +114,11 @@ class Drive:
         asked = self.params.release
         begun = heard = time.monotonic()
         self.begin()
+        silence = _Silence(begun)
         while True:
             try:
                 state = self.move()
+                silent_s = silence.look(self.serving.edge.asked(), time.monotonic())
             except EdgeError:
                 if time.monotonic() - heard > PATIENCE_WITH_EDGE_S:
                     raise
@@ -121,10 +128,12 @@ class Drive:
             rollout = self._mine(state)
             if rollout is None:
                 return state
-            silent_s = time.time() - max(self.evidence.last_request_at, time.time() - (time.monotonic() - begun))
-            if silent_s > asked.patience_s or (
-                self._had_its_time(rollout) and time.monotonic() - begun > asked.longest_s
-            ):
+            if unattended and silent_s > asked.quiet_s:
+                self.serving.log(f"nobody asked for a prediction for {asked.quiet_s:g} s")
+                return self._wait(rollout)
+            idle_s = time.time() - max(self.evidence.last_request_at, time.time() - (time.monotonic() - begun))
+            undecided = self._had_its_time(rollout) and time.monotonic() - begun > asked.longest_s
+            if idle_s > asked.patience_s or undecided:
                 return self._wait(rollout)
             time.sleep(asked.look_s)
 
@@ -177,6 +186,20 @@ class Drive:
             self.serving.log(f"{line}, {'; '.join(judged.reasons)}")
 
 
+class _Silence:
+    """How long nobody has asked for a prediction, from a count that only grows."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._count: int | None = None
+
+    def look(self, count: int, now: float) -> float:
+        if self._count is not None and count != self._count:
+            self._since = now
+        self._count = count
+        return now - self._since
+
+
 def step_on(serving: Serving, state: Desired, reason: str) -> Desired:
     """The next step, or all traffic; call it while holding the right to change what serves."""
     rollout = state.rollout
@@ -187,6 +210,11 @@ def step_on(serving: Serving, state: Desired, reason: str) -> Desired:
         assert state.rollout is not None
         serving.log(f"{state.rollout.where}")
         return state
+    return promote(serving, state, rollout, reason)
+
+
+def promote(serving: Serving, state: Desired, rollout: Rollout, reason: str) -> Desired:
+    """All traffic to the candidate, from whatever step; call it while holding the right to change what serves."""
     keep = serving.project.params.release.keep_warm
     promoted = steps.promote(state, keep_warm=keep, reason=reason, now=time.time())
     # From here on a crash is finished forwards: whoever comes next reads that the new version is the live one.
@@ -218,16 +246,31 @@ def advance(serving: Serving) -> Desired:
     """
     with serving.desired.changing("a person's advance"):
         state = _under_way(serving)
-        rollout = state.rollout
-        assert rollout is not None
-        if not rollout.warm:
-            raise UsageError(f"{rollout.where}", todo="ask again in a moment")
-        evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params, rollout))
-        if evidence and (judged := evidence.judge(rollout)).move == "roll_back":
-            raise UsageError(f"{rollout.version} is to be rolled back: {'; '.join(judged.reasons)}")
+        rollout = ready_to_move(serving, state)
         if rollout.waits_for or rollout.paused:
             state = serving.desired.save(steps.resume(steps.proceed(state)), f"{rollout.where} goes on")
         return step_on(serving, state, "a person said so")
+
+
+def ready_to_move(serving: Serving, state: Desired) -> Rollout:
+    """The release under way, for a person to move it on: its candidate is warm and has nothing against it.
+
+    Raises
+    ------
+    UsageError
+        It still gets ready, or is to be rolled back.
+    """
+    rollout = state.rollout
+    assert rollout is not None
+    if not rollout.warm:
+        raise UsageError(f"{rollout.where}", todo="ask again in a moment")
+    evidence = EvidenceFile(serving.settings.home).load(rollout, known.limits(serving.project.params, rollout))
+    if evidence and (judged := evidence.judge(rollout)).move == "roll_back":
+        raise UsageError(
+            f"{rollout.version} is to be rolled back: {'; '.join(judged.reasons)}",
+            todo="greenlight release --abort ends its release; a release of its own gives it the traffic all the same",
+        )
+    return rollout
 
 
 def _move(serving: Serving, name: str) -> Desired:

@@ -57,6 +57,8 @@ class ShadowSource:
             self._again = now + max(EVERY_S, (time.monotonic() - begun) / BUSY)
         against = tuple(known["reasons"]) if known["decision"] == "no_go" else ()
         lacks = tuple(known["reasons"]) if known["decision"] == "undecided" else ()
+        if lacks and known.get("rows", 0) < self._asked.min_requests:  # shares of next to nothing tell nobody anything
+            lacks = (f"{known.get('rows', 0)} of {self._asked.min_requests} rows answered by both versions",)
         return Seen(against=against, lacks=lacks, notes={"shadow": known["says"]}), known
 
     def _compare(self, rollout: Rollout, since_s: float, now: float) -> dict[str, Any]:
@@ -85,4 +87,4 @@ class ShadowSource:
         )
         counts = report.counts
         says = f"{counts['rows']} rows answered by both, {counts['flips']} decisions differ: {report.decision}"
-        return {"decision": report.decision, "reasons": found["reasons"], "says": says}
+        return {"decision": report.decision, "reasons": found["reasons"], "says": says, "rows": counts["rows"]}

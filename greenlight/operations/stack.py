@@ -28,6 +28,7 @@ from greenlight.wiring import open_project
 
 PREFECT_SERVER = "prefect-server"
 PREFECT_WORKER = "prefect-worker"
+RELEASE_WATCH = "release-watch"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     log(f"deployments: {', '.join(prefect.register_deployments(settings))}")
     prefect_zombies.watch(settings)
     serving.supervisor.ensure(_prefect_worker(settings, environment))
+    serving.supervisor.ensure(_release_watch(settings, environment))
     serving.wait_for(PREFECT_WORKER, lambda: serving.supervisor.state(PREFECT_WORKER).state == "active")
     return status(settings)
 
@@ -231,6 +233,11 @@ def _prefect_server(settings: Settings, environment: Mapping[str, str]) -> Watch
 def _prefect_worker(settings: Settings, environment: Mapping[str, str]) -> Watcher:
     command = [*_prefect(), "worker", "start", "--pool", prefect.POOL, "--type", "process"]
     return Watcher(PREFECT_WORKER, command, settings.root, environment, grace_s=30)
+
+
+def _release_watch(settings: Settings, environment: Mapping[str, str]) -> Watcher:
+    command = [sys.executable, "-m", "greenlight.operations.release_watch"]
+    return Watcher(RELEASE_WATCH, command, settings.root, environment)
 
 
 def _prefect() -> list[str]:

@@ -23,6 +23,7 @@ from greenlight.config import Settings
 from greenlight.core.verdict import Verdict
 from greenlight.operations.looks import judged
 from greenlight.operations.plan import Plan
+from greenlight.operations.release import turn_of
 from greenlight.operations.retrain import Run
 from greenlight.operations.serving import Log, silent
 from greenlight.operations.workspace import lay_champion, remove, write_params
@@ -88,6 +89,9 @@ def fingerprint(project: Project, plan: Plan) -> str:
 def promotion(run: Run, log: Log = silent) -> Iterator[None]:
     """The turn to become a version and to be released; waits for the run that has it."""
     with locks.turn(_locks(run.project.settings) / "promotion.lock", f"the promotion of {run.name}", log):
+        # A release that somebody drives has its end first: the candidate is compared with what serves then.
+        with locks.turn(turn_of(run.project.settings.home), f"a look of {run.name}", log):
+            pass
         yield
 
 

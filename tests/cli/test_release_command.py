@@ -92,6 +92,13 @@ def test_status_shows_where_a_release_is_and_what_is_known(
     assert "waits for 60 requests more; greenlight release drives it on" in text
 
 
+def test_a_drill_ends_no_release(greenlight: Callable[..., Result], under_way: DesiredState) -> None:
+    done = greenlight("drill", "rollback", "--yes")
+    assert done.exit_code == 2, done.output
+    assert "a release is under way, and the drill would end it: v2 at step 1 of 2" in done.output
+    assert under_way.load().candidate == "v2"
+
+
 def test_a_pause_is_kept_and_shown(greenlight: Callable[..., Result], under_way: DesiredState) -> None:
     done = greenlight("release", "--pause")
     assert done.exit_code == 0, done.output

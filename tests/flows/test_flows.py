@@ -340,6 +340,8 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         again = server.run(root, "retrain")
         assert again.state == ("KeptChampion", "COMPLETED"), again.message
         assert "v2 again" in again.message
+        executed = [s["stage"] for s in get_run(project, list_runs(project)[0].name)["stages"] if s["executed"]]
+        assert executed == [], "same month, same champion: everything comes from the cache"
         assert stack.status(settings).live["version"] == "v1"
         params = root / "params.yaml"
         params.write_text(params.read_text().replace("patience_s: 600", "patience_s: 1"))
@@ -351,6 +353,9 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         ended = server.run(root, "rollback")
         assert ended.state == ("Aborted", "COMPLETED"), ended.message
         assert stack.status(settings).release == {}
+        nothing = server.run(root, "release")
+        assert nothing.state == ("Unchanged", "COMPLETED"), nothing.message
+        assert nothing.message == "no release is under way; v1 serves"
     finally:
         stack.down(settings)
 

@@ -82,10 +82,10 @@ class Place:
         assert rollout
         return rollout
 
-    def drive(self) -> Desired:
+    def drive(self, **how: Any) -> Desired:
         rollout = self.state.rollout
         assert rollout
-        return rollouts.Drive(self.serving, rollout).run()
+        return rollouts.Drive(self.serving, rollout).run(**how)
 
     def drive_elsewhere(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", DRIVER, str(self.settings.root), str(self.settings.edge_port)]
@@ -186,6 +186,27 @@ def test_a_test_of_many_days_is_driven_through_them_and_not_given_up_as_undecide
     place.warm("ab")
     with Load(place.world):
         assert place.drive().live == "v2"
+
+
+def test_a_drive_that_nobody_waits_for_ends_as_soon_as_nobody_asks_and_goes_on_while_somebody_does(
+    place: Place,
+) -> None:
+    place.set(patience_s=600, quiet_s=0.5)
+    place.warm("shadow", "canary")
+    state = place.drive(unattended=True)
+    assert state.rollout
+    assert (state.live, state.rollout.step) == ("v1", 0)
+    assert state.rollout.waits_for.startswith("0 of 40 requests to v2 in shadow 100 %")
+    assert "nobody asked for a prediction for 0.5 s" in place.lines
+    before = place.serving.edge.asked()
+    place.world.ask(3)
+    place.world.ask(2, path="/v2/models/m/infer?x=1")
+    place.world.ask(4, path="/labels")
+    assert wait_until(lambda: place.serving.edge.asked() == before + 5, 10, 0.05), "copies and other paths do not count"
+    with Load(place.world) as load:
+        assert place.drive(unattended=True).live == "v2"
+    assert load.errors == []
+    assert place.serving.edge.asked() > before + 100, "a change of the routes does not forget them"
 
 
 def test_a_killed_driver_leaves_users_safe_and_another_one_goes_on_with_what_was_known(place: Place) -> None:
