@@ -1,8 +1,8 @@
 """What a rollback costs under load: ``make bench-rollback``.
 
 `greenlight rollback` from the command line, while clients ask at a steady pace, once with the older version's servers
-kept warm and once when they must start. Writes ``benchmarks/results/rollback.json``; exit status 1 when a request failed
-or a limit was passed.
+kept warm and once when they must start. Writes ``benchmarks/results/rollback.json``; exit status 1 when a request
+failed or a limit was passed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Whole tables: rows a second of ``greenlight score`` and ``POST /bulk``, as a share of a bare loop over the same file.
+"""Whole tables: rows a second of ``greenlight score`` and ``POST /bulk``, as a share of a bare loop.
 
-The bare loop reads the Parquet file, computes the features and asks the booster, a piece at a time, with as many threads
-as what it is compared with: no row is checked, no answer is written. Part of ``make bench-serving``.
-
+The bare loop reads the same Parquet file, computes the features and asks the booster, a piece at a time, with as many
+threads as what it is compared with: no row is checked, no answer is written. Part of ``make bench-serving``.
 """
 
 from __future__ import annotations

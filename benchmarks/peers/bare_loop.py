@@ -1,7 +1,7 @@
 """No server at all: how often a second one core does the work itself.
 
-Run in the ``src`` of a bento: ``python -m benchmarks.peers.bare_loop SECONDS``, rows as JSON lines on stdin. Writes rows
-a second as JSON.
+Run in the ``src`` of a bento: ``python -m benchmarks.peers.bare_loop SECONDS``, rows as JSON lines on stdin. Writes
+rows a second as JSON.
 """
 
 from __future__ import annotations

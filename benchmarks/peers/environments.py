@@ -1,5 +1,6 @@
 """Environments of the peers whose packages are not in Greenlight's lock: one each below ``.bench``, from a lock of
-its own beside this file, made once."""
+its own beside this file, made once.
+"""
 
 from __future__ import annotations
 

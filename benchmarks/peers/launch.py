@@ -23,7 +23,7 @@ from greenlight.adapters import processes
 from greenlight.adapters.sockets import UnixHttp
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 90
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 

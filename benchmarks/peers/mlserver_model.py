@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec, StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
-
-import numpy as np
 
 from benchmarks.peers.scoring import Flights
 
