@@ -239,7 +239,10 @@ def _page(found: dict[str, Any], figures: list[report.Figure]) -> Iterator[str]:
     for name, why in found["missing"].items():
         yield f"not installed: {name} ({why.splitlines()[-1][:200]})"
     memory = found["memory"]
-    for name, one in (("a worker after load", memory), ("a process with its imports alone", memory["floor_of_imports"])):
+    for name, one in (
+        ("a worker after load", memory),
+        ("a process with its imports alone", memory["floor_of_imports"]),
+    ):
         yield f"memory of {name}: {one['uss_mb']} MB USS, {one['pss_mb']} PSS, {one['rss_mb']} RSS"
     yield ""
     yield from report.figures_table(figures)
