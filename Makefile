@@ -7,7 +7,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
+.PHONY: help setup retrain test test-all check format lock up down status backup bench-retrain bench-serving bench-rollback bench-storage bench-prediction-log bench-records bench-reproduce bench-contract bench-gates bench-gate-power bench-canary bench-weights clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -57,8 +57,11 @@ lock: setup ## resolve pyproject.toml into requirements/*.txt with hashes
 bench-retrain: setup ## retrain against a bare script, in one run
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.retrain
 
-bench-serving: setup ## the served bento against stock `bentoml serve`, and rollback under load
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/serving.py
+bench-serving: setup ## the served bento beside FastAPI, MLflow, MLServer and stock `bentoml serve` (about 6 minutes)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-rollback: setup ## what a rollback under load costs
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/rollback.py
 
 bench-storage: setup ## a month's bytes in the DVC remote, a second workspace's on this disk (10 GB; frees them again)
 	@$(BIN)/python -m benchmarks.storage

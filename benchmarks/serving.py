@@ -29,7 +29,7 @@ import edge_kit  # noqa: E402
 import serving_kit as kit  # noqa: E402
 
 from benchmarks import serving_report as report  # noqa: E402
-from benchmarks import tables, weights  # noqa: E402
+from benchmarks import load_check, tables, weights  # noqa: E402
 from benchmarks.peers import bare_loop, launch, talk  # noqa: E402
 from benchmarks.peers.launch import Served  # noqa: E402
 from benchmarks.running import cpu_name, cpu_seconds, memory_mb, run_load, serving  # noqa: E402
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--table-rows", type=int, default=tables.ROWS)
     parser.add_argument("--more", action="store_true", help="`bentoml serve` in other settings, too")
     parser.add_argument("--only", default="", help="peers whose name holds this; writes no file")
     args = parser.parse_args()
@@ -107,8 +108,12 @@ def _measured(settings: Settings, folder: Path, args: argparse.Namespace) -> dic
                     took = _load(contenders, name, bodies, rows, connections, seconds)
                     found[key].setdefault(name, []).append(took)
             found["bare"].append(_bare(sources, args.seconds / 3))
+        if load_check.installed():
+            found["load"] = load_check.shares(
+                sources, kit.free_port(), bodies(report.DIRECT, 1), args.connections, args.seconds * 0.7, args.rounds
+            )
         found["memory"] = memory_mb(contenders[report.DIRECT].pids[0]) | {"floor_of_imports": floor}
-        table = tables.table_of(kit.requests(5000), tables.ROWS)
+        table = tables.table_of(kit.requests(5000), args.table_rows)
         table = tables.Tables(settings, sources, folder, contenders[report.DIRECT].target, table)
         found["tables"] = table.measure(rounds=min(2, args.rounds))
     return found

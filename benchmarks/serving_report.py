@@ -101,6 +101,8 @@ def figures(found: Mapping[str, Any]) -> list[Figure]:
 
 def _processes(found: Mapping[str, Any]) -> list[Figure]:
     made = []
+    if "load" in found:
+        made.append(figure("raw ASGI asked by our load generator, times by wrk", found["load"]))
     if "start" in found:
         made.append(figure("start to ready, s", found["start"], at_most=4.0))
     if "memory" in found:
