@@ -28,8 +28,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 import edge_kit  # noqa: E402
 import serving_kit as kit  # noqa: E402
 
-from benchmarks import serving_report as report  # noqa: E402
 from benchmarks import load_check, tables, weights  # noqa: E402
+from benchmarks import serving_report as report  # noqa: E402
 from benchmarks.peers import bare_loop, launch, talk  # noqa: E402
 from benchmarks.peers.launch import Served  # noqa: E402
 from benchmarks.running import cpu_name, cpu_seconds, memory_mb, run_load, serving  # noqa: E402
