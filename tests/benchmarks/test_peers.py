@@ -106,3 +106,13 @@ def test_the_load_generator_waits_for_what_it_asked_and_asks_all_bodies(tmp_path
     assert sorted(seen) == [b"one", b"two"]
     assert [answer[2] for answer in answers] == [200, 200]
     assert load.summary(answers, 2.0)["per_second"] == 1.0
+
+
+@pytest.mark.parametrize("lock", sorted((kit.ROOT / "benchmarks" / "peers").glob("*.txt")), ids=lambda path: path.stem)
+def test_locks_of_peers_name_no_host_have_hashes_and_our_xgboost(lock: Path) -> None:
+    text = lock.read_text()
+    wanted = (kit.ROOT / "requirements" / "all.txt").read_text().partition("\nxgboost==")[2].split()[0]
+
+    assert "://" not in text
+    assert text.count("--hash=sha256:") > text.count("==")
+    assert f"\nxgboost-cpu=={wanted} " in text
