@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvloop
+
+LAST_ANSWER_S = 60.0
 
 
 class Client(asyncio.Protocol):
@@ -21,16 +25,16 @@ class Client(asyncio.Protocol):
 
     Parameters
     ----------
-    request : bytes
-        The whole request, head and body.
+    requests : iterator of bytes
+        Whole requests, head and body; one after the other.
     answers : list
         Takes ``(time, seconds, status, version)`` for every answer; status 0 is a broken connection.
     gap_s : float
         Pause between an answer and the next request; 0 for as fast as possible.
     """
 
-    def __init__(self, request: bytes, answers: list[tuple[float, float, int, str]], gap_s: float) -> None:
-        self.request, self.answers, self.gap_s = request, answers, gap_s
+    def __init__(self, requests: Iterator[bytes], answers: list[tuple[float, float, int, str]], gap_s: float) -> None:
+        self.requests, self.answers, self.gap_s = requests, answers, gap_s
         self.buffer = b""
         self.sent = 0.0
         self.stopped = False
@@ -47,7 +51,7 @@ class Client(asyncio.Protocol):
             self.transport.close()
             return
         self.sent = time.perf_counter()
-        self.transport.write(self.request)  # type: ignore[attr-defined]
+        self.transport.write(next(self.requests))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Note the answer once it is whole, and ask again."""
@@ -73,37 +77,53 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that breaks with a request under way is a failed request."""
-        if self.sent and not self.stopped:
+        if self.sent:
             self.answers.append((time.time(), time.perf_counter() - self.sent, 0, ""))
         if not self.closed.done():
             self.closed.set_result(None)
 
 
 async def load(
-    target: tuple[str, int], request: bytes, connections: int, seconds: float, gap_s: float
+    target: str, requests: Sequence[bytes], connections: int, seconds: float, gap_s: float
 ) -> list[tuple[float, float, int, str]]:
-    """Ask for `seconds`; return every answer."""
+    """Ask for `seconds`, each connection all `requests` in turn; return every answer, the last ones included."""
     answers: list[tuple[float, float, int, str]] = []
-    loop = asyncio.get_running_loop()
-    clients = []
+    turns = itertools.count()
+    clients = [
+        await connect(target, lambda: Client(_turn(requests, next(turns)), answers, gap_s)) for _ in range(connections)
+    ]
     until = time.perf_counter() + seconds
-    for _ in range(connections):
-        _, client = await loop.create_connection(lambda: Client(request, answers, gap_s), *target)
-        clients.append(client)
     while time.perf_counter() < until:
         await asyncio.sleep(min(0.05, max(0.0, until - time.perf_counter())))
         for i, client in enumerate(clients):
             if client.closed.done():
-                _, clients[i] = await loop.create_connection(lambda: Client(request, answers, gap_s), *target)
+                clients[i] = await connect(target, lambda: Client(_turn(requests, next(turns)), answers, gap_s))
     for client in clients:
         client.stopped = True
-    await asyncio.sleep(gap_s + 0.2)
+    # What was asked is waited for: a thousand rows may take longer than `seconds`.
+    _, hanging = await asyncio.wait([client.closed for client in clients], timeout=LAST_ANSWER_S + gap_s)
+    answers += [(time.time(), LAST_ANSWER_S, 0, "") for _ in hanging]
     return answers
 
 
-def http_request(host: str, port: int, body: bytes) -> bytes:
-    """The bytes of ``POST /predict``."""
-    head = f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+async def connect(target: str, client: Callable[[], Client]) -> Client:
+    """A connection to ``host:port``, or to a unix socket where `target` is a path."""
+    loop = asyncio.get_running_loop()
+    if target.startswith("/"):
+        return (await loop.create_unix_connection(client, target))[1]
+    host, _, port = target.rpartition(":")
+    return (await loop.create_connection(client, host, int(port)))[1]
+
+
+def _turn(requests: Sequence[bytes], begin: int) -> Iterator[bytes]:
+    """All requests again and again, from another one for every connection."""
+    begin %= len(requests)
+    return itertools.cycle([*requests[begin:], *requests[:begin]])
+
+
+def http_request(host: str, path: str, body: bytes) -> bytes:
+    """The bytes of a request with a JSON body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -111,18 +131,21 @@ def main() -> None:
     """Ask, and write a summary (or with ``--raw`` every answer) as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--body", type=Path, required=True, help="file with the JSON body")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--socket", default="", help="unix socket, in the place of host and port")
+    parser.add_argument("--path", default="/predict")
+    parser.add_argument("--body", type=Path, required=True, help="file with JSON bodies, one a line, asked in turn")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--gap", type=float, default=0, help="seconds between answer and next request")
     parser.add_argument("--raw", action="store_true")
     args = parser.parse_args()
-    request = http_request(args.host, args.port, args.body.read_bytes())
-    begun = time.perf_counter()
-    target = (args.host, args.port)
-    answers = uvloop.run(load(target, request, args.connections, args.seconds, args.gap))
-    took = min(time.perf_counter() - begun, args.seconds)
+    target = args.socket or f"{args.host}:{args.port}"
+    host = "localhost" if args.socket else target
+    requests = [http_request(host, args.path, body) for body in args.body.read_bytes().splitlines()]
+    begun = time.time()
+    answers = uvloop.run(load(target, requests, args.connections, args.seconds, args.gap))
+    took = max((answer[0] for answer in answers), default=begun) - begun
     json.dump(answers if args.raw else summary(answers, took), sys.stdout)
 
 
@@ -131,7 +154,7 @@ def summary(answers: list[tuple[float, float, int, str]], seconds: float) -> dic
     times = sorted(a[1] * 1000 for a in answers)
     return {
         "requests": len(answers),
-        "per_second": round(len(answers) / seconds, 1),
+        "per_second": round(len(answers) / seconds, 2),
         "failed": sum(1 for a in answers if a[2] != 200),
         "p50_ms": round(times[len(times) // 2], 2) if times else 0.0,
         "p99_ms": round(times[min(len(times) - 1, int(len(times) * 0.99))], 2) if times else 0.0,

@@ -1,17 +1,10 @@
-"""How fast the served bento answers, against ``bentoml serve``; and what a rollback under load costs.
+"""How fast the served bento answers, beside other ways to serve the same model, on the same cores in one run.
 
-``make bench-serving``. One run measures every contender in turn, several rounds, on the same cores; ratios of one run
-are the result, absolute figures belong to the machine. Writes ``benchmarks/results/serving.json``.
-
-Contenders, all with the same model, features and row type:
-
-- ``stock bentoml serve``: a typed synchronous endpoint as BentoML documents it (stock_service.py), its defaults, and
-  nothing installed beside its own dependencies, which means uvicorn with asyncio and h11
-- the same with uvloop and httptools installed, which uvicorn then takes by itself
-- the same with a worker per core
-- ``stock bentoml serve, our bento``: our bento under BentoML's defaults and its own dependencies only
-- ``bentoml serve, our bento``: our bento under BentoML's defaults, uvloop and httptools installed
-- ``greenlight``: our bento as `greenlight up` serves it, through the edge
+``make bench-serving``: starts every peer (benchmarks/peers), checks that each answers the golden rows as we do, asks
+them in turn in several rounds, and prints each figure beside its target. Ratios of one round are the result; absolute
+figures belong to the machine. Writes ``benchmarks/results/serving.json``. A peer that could not be installed is listed
+as such; one that answers otherwise than ours is an error. Wants a machine that does nothing else: ours and the load
+generator need two cores.
 """
 
 from __future__ import annotations
@@ -20,259 +13,244 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
+import edge_kit  # noqa: E402
 import serving_kit as kit  # noqa: E402
 
-from greenlight.adapters import bento, prefect, processes  # noqa: E402
-from greenlight.adapters.desired import DesiredState  # noqa: E402
+from benchmarks import load_check, tables, weights  # noqa: E402
+from benchmarks import serving_report as report  # noqa: E402
+from benchmarks.peers import bare_loop, launch, talk  # noqa: E402
+from benchmarks.peers.launch import Served  # noqa: E402
+from benchmarks.running import cpu_name, cpu_seconds, memory_mb, run_load, serving  # noqa: E402
+from greenlight.adapters import bento, model_servers  # noqa: E402
 from greenlight.config import Settings  # noqa: E402
 from greenlight.operations.release import release  # noqa: E402
 from greenlight.operations.serving import Serving  # noqa: E402
 from greenlight.wiring import open_project  # noqa: E402
 
 RESULT = HERE / "results" / "serving.json"
-LIMITS_S = {"warm": 1.0, "cold": 15.0}
-STOCK, FASTER, PER_CORE, SAME_STOCK, SAME_BENTO, OURS = (
-    "stock bentoml serve",
-    "the same with uvloop and httptools",
-    "the same with a worker per core",
-    "stock bentoml serve, our bento",
-    "bentoml serve, our bento",
-    "greenlight",
-)
+STOCK_SERVICE = ("--working-dir", "{sources}", "benchmarks.peers.stock_service:Stock")
+PEERS: dict[str, launch.Start] = {
+    report.STOCK: launch.bentoml(STOCK_SERVICE, talk.STOCK),
+    "stock bentoml serve, our bento": launch.bentoml(("{bento}",), talk.OURS),
+    "MLflow's model server": launch.mlflow,
+    "MLServer": launch.mlserver,
+    report.FASTAPI: launch.uvicorn("fastapi_app"),
+    report.RAW: launch.uvicorn("raw_asgi"),
+}
+MORE_PEERS: dict[str, launch.Start] = {
+    "bentoml serve with uvloop and httptools": launch.bentoml(STOCK_SERVICE, talk.STOCK, bare=False),
+    "bentoml serve, a worker per core": launch.bentoml(STOCK_SERVICE, talk.STOCK, os.cpu_count() or 1, bare=False),
+}
 
 
 def main() -> None:
     """Measure, print the tables, write the file."""
-    parser = argparse.ArgumentParser(description="Requests per second against bentoml serve, and rollback under load.")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one round")
+    parser = argparse.ArgumentParser(description="Requests per second beside other servers of the same model.")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--rollback-only", action="store_true", help="leave the comparison out; writes no file")
+    parser.add_argument("--table-rows", type=int, default=tables.ROWS)
+    parser.add_argument("--more", action="store_true", help="`bentoml serve` in other settings, too")
+    parser.add_argument("--only", default="", help="peers whose name holds this; writes no file")
     args = parser.parse_args()
     os.environ.update({"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"})
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gl-bench-", ignore_cleanup_errors=True) as folder:
-        settings = kit.project(Path(folder) / "project", 2, rounds=200, eta=0.01, depth=6)
-        body = Path(folder) / "body.json"
-        body.write_text(json.dumps({"rows": kit.requests(1)}))
+        settings = kit.project(Path(folder) / "project", 1, workers=1, rounds=200, eta=0.01, depth=6)
         with serving(settings):
             release(settings, "v1")
-            throughput = {} if args.rollback_only else measure(settings, body, args)
-            release(settings, "v2")
-            moved = rollbacks(settings, body, args.connections)
-    if args.rollback_only:
-        print(json.dumps(moved, indent=1))
-        return
-    write(throughput, moved, args)
+            found = _measured(settings, Path(folder), args)
+        with edge_kit.world(Path(folder) / "weights", "v1", "v2", releases=[("v2", "v1")]) as place:
+            found["weights"] = weights.measure(place, 30, 3)
+    found |= {"machine": {"cores": os.cpu_count(), "cpu": cpu_name(), "python": platform.python_version()}}
+    found |= {"settings": vars(args), "seconds": round(time.monotonic() - begun)}
+    figures = report.figures(found)
+    print("\n".join(_page(found, figures)))
+    if not args.only:
+        RESULT.write_text(json.dumps({"figures": [f.to_json() for f in figures], **found}, indent=1) + "\n")
+        print(f"written: {RESULT.relative_to(HERE.parent)}")
 
 
-def measure(settings: Settings, body: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Every contender in turn, `args.rounds` times."""
-    rows = Path(str(body)).read_text()
-    same = bento.path_of(kit.DATASET.name, "v1", settings.home)
+def _measured(settings: Settings, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    sources = bento.path_of(kit.DATASET.name, "v1", settings.home) / bento.SOURCES
+    found: dict[str, Any] = {"missing": {}}
+    found["start"], floor = _starts(settings, sources, folder), _floor(sources)
     with ExitStack() as stack:
-        ports: dict[str, tuple[int, list[int]]] = {OURS: (settings.edge_port, serving_pids(settings))}
-        sources = same / bento.SOURCES
-        stock = ("--working-dir", str(sources), "stock_service:Stock")
-        ports[STOCK] = stack.enter_context(bentoml_serve(stock, sources, 1, bare=True))
-        ports[FASTER] = stack.enter_context(bentoml_serve(stock, sources, 1))
-        ports[PER_CORE] = stack.enter_context(bentoml_serve(stock, sources, os.cpu_count() or 1))
-        ports[SAME_STOCK] = stack.enter_context(bentoml_serve((str(same),), sources, 1, bare=True))
-        ports[SAME_BENTO] = stack.enter_context(bentoml_serve((str(same),), sources, 1))
-        contenders = (STOCK, FASTER, PER_CORE, SAME_STOCK, SAME_BENTO, OURS)
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-        for port, _ in ports.values():  # the first requests pay for caches
-            run_load(port, body, args.connections, 1.0)
-        for _ in range(args.rounds):
-            for name in found:
-                port, pids = ports[name]
-                before = cpu_seconds(pids)
-                result = run_load(port, body, args.connections, args.seconds)
-                result["cpu_us"] = round((cpu_seconds(pids) - before) / max(result["requests"], 1) * 1e6, 1)
-                found[name].append(result)
-    if any(r["failed"] for results in found.values() for r in results):
-        raise SystemExit(f"requests failed: {found}\nbody: {rows[:300]}")
-    keys = ("per_second", "p50_ms", "p99_ms", "cpu_us")
-    return {name: {k: statistics.median(r[k] for r in results) for k in keys} for name, results in found.items()}
+        contenders = _contenders(stack, settings, sources, found["missing"], args)
+        _require_equal(contenders, json.loads((sources / "data/model/golden.json").read_text())["rows"])
+        bodies = _bodies(contenders, folder)
+        names = [report.DIRECT, report.EDGE]
+        extra = (report.NO_LOG, report.CACHE)
+        many = [name for name in contenders if name not in extra]
+        for name in contenders:  # the first requests pay for caches
+            _load(contenders, name, bodies, 1, args.connections, 0.7)
+        found |= {"one_row": {}, "many_rows": {}, "one_connection": {}, "bare": []}
+        for number in range(args.rounds):
+            print(f"round {number + 1} of {args.rounds}", flush=True)
+            for key, among, rows, connections, seconds in (
+                ("one_row", list(contenders), 1, args.connections, args.seconds),
+                ("many_rows", many, 1000, args.connections, args.seconds * 0.7),
+                ("one_connection", names, 1, 1, args.seconds * 0.5),
+            ):
+                for name in among:
+                    took = _load(contenders, name, bodies, rows, connections, seconds)
+                    found[key].setdefault(name, []).append(took)
+            found["bare"].append(_bare(sources, args.seconds / 3))
+        if load_check.installed():
+            found["load"] = load_check.shares(
+                sources, kit.free_port(), bodies(report.DIRECT, 1), args.connections, args.seconds * 0.7, args.rounds
+            )
+        found["memory"] = memory_mb(contenders[report.DIRECT].pids[0]) | {"floor_of_imports": floor}
+        table = tables.table_of(kit.requests(5000), args.table_rows)
+        table = tables.Tables(settings, sources, folder, contenders[report.DIRECT].target, table)
+        found["tables"] = table.measure(rounds=min(2, args.rounds))
+    return found
 
 
-def rollbacks(settings: Settings, body: Path, connections: int) -> dict[str, Any]:
-    """From v2 to v1 by the command line, while v1 is kept warm, and when its servers must start."""
-    warm = rollback_under_load(settings, body, connections)
-    params = settings.params_file
-    params.write_text(params.read_text().replace("keep_warm: 1", "keep_warm: 0"))
-    release(settings, "v2")
-    cold = rollback_under_load(settings, body, connections)
-    return {"warm": warm, "cold": cold}
-
-
-def rollback_under_load(settings: Settings, body: Path, connections: int) -> dict[str, Any]:
-    """Roll back from v2 to v1 while clients keep asking at a steady pace; seconds count from the command's start."""
-    command = load_command(settings.edge_port, body, connections, 14.0, "--gap", "0.01", "--raw")
-    names = {"root": settings.root, "home": settings.home, "edge_port": settings.edge_port, "workers": settings.workers}
-    env = {f"GREENLIGHT_{name.upper()}": str(value) for name, value in names.items()}
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as load:
-        time.sleep(2)
-        asked = time.time()
-        done = subprocess.run(
-            [sys.executable, "-m", "greenlight.cli", "rollback", "--json"],
-            env=os.environ | env,
-            capture_output=True,
-            text=True,
-        )
-        ended = time.time()
-        output = load.communicate()[0]
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    answers = [tuple(a) for a in json.loads(output)]
-    switched = next(
-        datetime.fromisoformat(line["at"]).timestamp()
-        for line in reversed(DesiredState(settings.home).history())
-        if line["reason"] == "traffic to v1"
-    )
-    old = [at for at, _, _, version in answers if version == "v2"]
-    return {
-        "requests": len(answers),
-        "failed": sum(1 for a in answers if a[2] != 200),
-        "asked_to_switched_s": round(switched - asked, 3),
-        "asked_to_last_old_answer_s": round(max(old) - asked, 3),
-        "asked_to_done_s": round(ended - asked, 3),
-        "last_old_answer_ms_after_switch": round((max(old) - switched) * 1000, 1),
-        "answers_by_version": {v: sum(1 for a in answers if a[3] == v) for v in ("v1", "v2")},
-        "seconds": json.loads(done.stdout)["seconds"],
-        "worst_answer_ms": round(max(a[1] for a in answers) * 1000, 1),
-    }
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[None]:
-    """The serving half of the stack: supervisor, edge and model servers, without Prefect."""
-    half = Serving(open_project(settings))
-    half.supervisor.start(prefect.environment(settings))
-    try:
-        half.edge_up()
-        yield
-    finally:
-        half.supervisor.stop()
-
-
-@contextmanager
-def bentoml_serve(
-    target: tuple[str, ...], sources: Path, workers: int, *, bare: bool = False
-) -> Iterator[tuple[int, list[int]]]:
-    """``bentoml serve`` with its defaults: port and processes. `bare`: as if uvloop and httptools were missing."""
-    port = kit.free_port()
-    paths = [str(sources), str(HERE)]
-    if bare:
-        hidden = sources.parent / "hidden"
-        hidden.mkdir(exist_ok=True)
-        for name in ("uvloop", "httptools"):
-            (hidden / f"{name}.py").write_text("raise ImportError('not installed, for this measurement')\n")
-        paths.insert(0, str(hidden))
-    environment = {**os.environ, "STOCK_WORKERS": str(workers), "PYTHONPATH": os.pathsep.join(paths)}
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", *target, "--host", "127.0.0.1"]
-    with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen([*command, "--port", str(port)], cwd=sources, env=environment, stdout=log, stderr=log)
+def _contenders(
+    stack: ExitStack, settings: Settings, sources: Path, missing: dict[str, str], args: argparse.Namespace
+) -> dict[str, Served]:
+    started: dict[str, Served] = {}
+    for name, start in (PEERS | (MORE_PEERS if args.more else {})).items():
+        if args.only and args.only not in name:
+            continue
+        print(f"starting {name}", flush=True)
         try:
-            wait(lambda: server.poll() is None and answers(port), f"{' '.join(target)} did not start")
-            yield port, [p.pid for p in (psutil.Process(server.pid), *psutil.Process(server.pid).children(True))]
-        finally:
-            processes.end([psutil.Process(server.pid)], grace_s=10)
-            server.wait()
+            started[name] = stack.enter_context(start(sources, kit.free_port()))
+        except LookupError as exc:
+            missing[name] = str(exc)
+            print(f"  not installed or not started: {exc}", flush=True)
+    for name, variables in (
+        (report.NO_LOG, {"GREENLIGHT_PREDICTION_FOLDER": ""}),
+        (report.CACHE, {"GREENLIGHT_RESPONSE_CACHE_ROWS": "100000"}),
+    ):
+        started[name] = stack.enter_context(own_server(settings, sources, name.replace(" ", "-")[-9:], variables))
+    serving = Serving(open_project(settings))
+    (socket,) = serving.servers.sockets("v1")
+    pids = {state.name: state.pid for state in serving.supervisor.states()}
+    model = pids["model-v1-1"]
+    started[report.DIRECT] = Served(str(socket), talk.OURS, (model,))
+    started[report.EDGE] = Served(f"127.0.0.1:{settings.edge_port}", talk.OURS, (model, pids["edge"]))
+    return started
 
 
-def serving_pids(settings: Settings) -> list[int]:
-    """Edge and model servers."""
-    states = Serving(open_project(settings)).supervisor.states()
-    return [s.pid for s in states if s.pid and (s.name == "edge" or s.name.startswith("model-"))]
+@contextmanager
+def own_server(settings: Settings, sources: Path, name: str, variables: dict[str, str]) -> Iterator[Served]:
+    """One more process of the version, as Greenlight starts them, with other settings."""
+    with tempfile.TemporaryDirectory(prefix="gl-bench-") as folder:
+        env = model_servers.environment(settings.home, Path(folder)) | model_servers.keeping(settings) | variables
+        socket = f"{folder}/{name}.sock"
+        served = Served(socket, talk.OURS, ())
+        with launch.running(
+            model_servers.command(Path(socket), with_parent=True), sources, served, "/readyz", env
+        ) as found:
+            yield found
 
 
-def run_load(port: int, body: Path, connections: int, seconds: float) -> dict[str, float]:
-    """One round of the load generator."""
-    done = subprocess.run(load_command(port, body, connections, seconds), capture_output=True, check=True)
+def _starts(settings: Settings, sources: Path, folder: Path) -> list[float]:
+    """Seconds from the start of a process until it says that it is ready."""
+    found = []
+    for number in range(3):
+        begun = time.monotonic()
+        with own_server(settings, sources, f"start-{number}", {"GREENLIGHT_PREDICTION_FOLDER": ""}):
+            found.append(round(time.monotonic() - begun, 3))
+    return found
+
+
+def _floor(sources: Path) -> dict[str, float]:
+    """Memory of a process that has imported what a server imports, and nothing else."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from benchmarks.running import memory_mb\nimport json, os\n"
+        "import bentoml, uvicorn, uvloop, httptools, orjson, prometheus_client\n"
+        "from greenlight.core.booster import xgboost\nxgboost()\n"
+        "print(json.dumps(memory_mb(os.getpid())))"
+    )
+    environment = {**os.environ, **launch.ONE_THREAD, "PYTHONPATH": str(sources)}
+    command = [sys.executable, "-c", code, str(HERE.parent)]
+    done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-def load_command(port: int, body: Path, connections: int, seconds: float, *more: str) -> list[str]:
-    """How the load generator is started."""
-    args = ["--port", str(port), "--body", str(body), "--connections", str(connections), "--seconds", str(seconds)]
-    return [sys.executable, str(HERE / "load.py"), *args, *more]
+def _require_equal(contenders: dict[str, Served], golden: list[dict[str, Any]]) -> None:
+    """Every contender answers the golden rows with the offline scores, to the last bit, or nothing is measured."""
+    rows = [row["request"] for row in golden]
+    expected = [row["probability"] for row in golden]
+    for name, served in contenders.items():
+        status, answer = served.ask("POST", served.talk.path, served.talk.ask(rows))
+        if status != 200 or served.talk.read(answer) != expected:
+            raise SystemExit(f"{name} answers the golden rows otherwise than ours: {status} {answer[:600]!r}")
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """Processor time that the processes have used."""
-    times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return sum(t.user + t.system for t in times)
+def _bodies(contenders: dict[str, Served], folder: Path) -> Callable[[str, int], Path]:
+    kept: dict[tuple[str, int], Path] = {}
+
+    def body(name: str, rows: int) -> Path:
+        talked = contenders[name].talk
+        key = (talked.path + str(talked.body), rows)
+        if key not in kept:
+            kept[key] = folder / f"body-{len(kept)}.jsonl"
+            count = 64 if rows == 1 else 4
+            kept[key].write_bytes(b"\n".join(talked.ask(kit.requests(rows, seed)) for seed in range(count)))
+        return kept[key]
+
+    return body
 
 
-def answers(port: int) -> bool:
-    """Whether the server on `port` is ready."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def _load(
+    contenders: dict[str, Served], name: str, bodies: Callable[[str, int], Path], rows: int, connections: int, s: float
+) -> dict[str, float]:
+    served = contenders[name]
+    before = cpu_seconds(served.pids)
+    found = run_load(served.target, served.talk.path, bodies(name, rows), connections, s)
+    found["cpu_us"] = round((cpu_seconds(served.pids) - before) / max(found["requests"], 1) * 1e6, 1)
+    if found["failed"] or not found["requests"]:
+        raise SystemExit(f"{name}: {found['failed']} of {found['requests']} requests failed")
+    return found
 
 
-def wait(holds: Callable[[], bool], message: str, seconds: float = 60) -> None:
-    """Wait until `holds`."""
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            raise SystemExit(message)
-        time.sleep(0.1)
+def _bare(sources: Path, seconds: float) -> dict[str, float]:
+    rows = "\n".join(json.dumps(row) for row in kit.requests(1000))
+    environment = {**os.environ, **launch.ONE_THREAD, "PYTHONPATH": f"{sources}{os.pathsep}{HERE.parent}"}
+    command = [sys.executable, "-m", "benchmarks.peers.bare_loop", str(seconds)]
+    done = subprocess.run(command, cwd=sources, env=environment, input=rows, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return {**found, "many": found[bare_loop.MANY]}
 
 
-def write(throughput: dict[str, Any], moved: dict[str, Any], args: argparse.Namespace) -> None:
-    """Print both tables and keep the figures."""
-    ours = throughput[OURS]["per_second"]
-    print(f"\nJSON, one row, {args.connections} connections, median of {args.rounds} rounds of {args.seconds:g} s\n")
-    print(f"| {'served by':36} | req/s | p50 ms | p99 ms | CPU us/req | greenlight is |")
-    print(f"|{'-' * 38}|------:|-------:|-------:|-----------:|--------------:|")
-    for name, r in throughput.items():
-        ratio = f"{ours / r['per_second']:.1f} x"
-        print(f"| {name:36} | {r['per_second']:5.0f} | {r['p50_ms']:6.2f} | {r['p99_ms']:6.2f} "
-              f"| {r['cpu_us']:10.0f} | {ratio:>13} |")  # fmt: skip
-    for how, m in moved.items():
-        print(f"\nRollback under load, {how}: {m['requests']} requests, {m['failed']} failed; switched "
-              f"{m['asked_to_switched_s']} s after the command was given (limit {LIMITS_S[how]:g}); last answer of the "
-              f"old version {m['last_old_answer_ms_after_switch']} ms after the switch")  # fmt: skip
-    result = {
-        "throughput": throughput,
-        "ratio": {name: round(ours / r["per_second"], 2) for name, r in throughput.items()},
-        "rollback": moved,
-        "machine": {"cores": os.cpu_count(), "cpu": cpu_name(), "python": platform.python_version()},
-        "settings": vars(args),
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written: {RESULT.relative_to(HERE.parent)}")
-
-
-def cpu_name() -> str:
-    """The processor, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+def _page(found: dict[str, Any], figures: list[report.Figure]) -> Iterator[str]:
+    connections, rounds = found["settings"]["connections"], found["settings"]["rounds"]
+    yield f"\nOne row a request, {connections} connections, one worker each, medians of {rounds} rounds\n"
+    yield from report.peers_table(found["one_row"], 1)
+    yield "\n1,000 rows a request\n"
+    yield from report.peers_table(found["many_rows"], 1000)
+    yield "\nNo server, one core, rows a second: " + "; ".join(
+        f"{name}: {report.figure('', [turn[name] for turn in found['bare']]).median:,.0f}"
+        for name in found["bare"][0]
+        if name != "many"
+    )
+    for name, why in found["missing"].items():
+        yield f"not installed: {name} ({why.splitlines()[-1][:200]})"
+    memory = found["memory"]
+    for name, one in (
+        ("a worker after load", memory),
+        ("a process with its imports alone", memory["floor_of_imports"]),
+    ):
+        yield f"memory of {name}: {one['uss_mb']} MB USS, {one['pss_mb']} PSS, {one['rss_mb']} RSS"
+    yield ""
+    yield from report.figures_table(figures)
 
 
 if __name__ == "__main__":

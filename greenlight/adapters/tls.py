@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlight.adapters.edge import ACK_TIMEOUT_S, Edge
+from greenlight.adapters.edge import Edge
+from greenlight.adapters.edge_files import ACK_TIMEOUT_S
 from greenlight.adapters.edge_guard import certificate_document
 from greenlight.adapters.waiting import wait_until
 from greenlight.edge_settings import EdgeSettings
