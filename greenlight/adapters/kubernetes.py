@@ -23,8 +23,7 @@ PIN = "x-model-pin"
 # A DNS label (RFC 1123); the longest name made of it gets 16 more characters, of 63.
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,45}[a-z0-9])?$")
 NO_SUCH_VERSION = "no-such-version"
-READY_WITHIN_S = 120
-UNDER_WAY_S = 30  # the longest that the edge lets a request take
+READY_WITHIN_S, UNDER_WAY_S = 120, 30  # for a start; for the longest request
 BENTOML_USER = 1034  # of the images that `bentoml containerize` makes
 
 Manifest = dict[str, Any]
