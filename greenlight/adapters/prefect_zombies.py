@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from greenlight.config import Settings
 
 NAME = "End flow runs whose process is gone"
-SILENT_S = 120.0  # four heartbeats; a server that is restarted misses one or two of them
+# Ten heartbeats. On a machine that trains on all cores, runs that lived missed four of them, and Prefect cancels what
+# it takes for dead.
+SILENT_S = 300.0
 HEARTBEAT = "prefect.flow-run.heartbeat"
 # Events bear the names of states, not their types: every name that one of our flows can end with stands here.
 ENDS = (
