@@ -183,7 +183,12 @@ class Serving:
 
     def tell_edge(self) -> None:
         """Give the edge the versions that have processes now, and the release under way."""
-        self.edge.set_clusters(self.clusters(), _releases(self.desired.load()))
+        state = self.desired.load()
+        # Whoever ended a release may have died before the edge was told: its routes still name that release's
+        # cluster, and requests would fail once it is gone.
+        if state.live and self.edge.healthy(state.live):
+            self.follow(state)
+        self.edge.set_clusters(self.clusters(), _releases(state))
 
     def follow(self, state: Desired) -> None:
         """Have the edge share the traffic as the desired state says.

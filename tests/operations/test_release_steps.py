@@ -134,6 +134,32 @@ def test_a_release_that_is_killed_goes_on_and_a_newer_one_waits_or_supersedes(up
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", ["promoted", "rolled_back"])
+def test_an_end_that_was_written_and_not_told_to_the_edge_costs_no_request_when_it_is(up: Stack, end: str) -> None:
+    """Until the routes follow they name the release's cluster, which must not go before."""
+    faults.make_quick(up)
+    params = yaml.safe_load(up.settings.params_file.read_text())
+    params["release"] |= {"patience_s": 1.0, "canary": {"percent": [99]}}
+    up.settings.params_file.write_text(yaml.safe_dump(params))
+    assert up.release("v2", strategy="canary").outcome == "waiting"
+    serving = up.serving
+    state = serving.desired.save(rollouts.steps.proceed(serving.desired.load()), "test")
+    serving.follow(state)
+    with Load(up.settings, clients=8) as load:
+        time.sleep(0.5)
+        if end == "promoted":
+            after = rollouts.steps.promote(state, keep_warm=1, reason="test", now=time.time())
+        else:
+            after = rollouts.steps.end(state, end, "test", time.time())
+        serving.desired.save(after, "its process died here")
+        up.up()
+        time.sleep(0.5)
+    assert load.failures == []
+    assert {version for _, version in load.answers} == {"v1", "v2"}
+    assert up.version() == ("v2" if end == "promoted" else "v1")
+
+
+@pytest.mark.slow
 def test_two_releases_at_once_take_turns_and_a_newer_one_supersedes_a_canary_with_users(up: Stack) -> None:
     with Load(up.settings) as load:
         both = [faults.driver(up, "v2"), faults.driver(up, "v2")]
