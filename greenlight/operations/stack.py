@@ -113,7 +113,8 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     prefect_zombies.watch(settings)
     serving.supervisor.ensure(_prefect_worker(settings, environment))
     serving.supervisor.ensure(_release_watch(settings, environment))
-    serving.wait_for(PREFECT_WORKER, lambda: serving.supervisor.state(PREFECT_WORKER).state == "active")
+    for name in (PREFECT_WORKER, RELEASE_WATCH):
+        serving.wait_for(name, lambda name=name: serving.supervisor.state(name).state == "active")  # type: ignore[misc]
     return status(settings)
 
 

@@ -79,6 +79,13 @@ from prefect import flow
 def replay(first: str = "", last: str = ""):
     """Policies over history."""
 ''',
+    "compact": '''
+from prefect import flow
+
+@flow(name="compact")
+def compact():
+    """Fewer files."""
+''',
     "reproduce": '''
 from prefect import flow
 

@@ -360,6 +360,7 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         stack.down(settings)
 
 
+@pytest.mark.slow
 def test_a_replay_ends_green_with_its_answer_and_leaves_the_tables(server: Server, root: Path) -> None:
     end = server.run(root, "replay", first="2013-04", last="2013-04", policies=["gates.minimum.roc_auc=0.99"])
     assert end.state == ("Completed", "COMPLETED")

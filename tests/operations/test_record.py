@@ -243,6 +243,7 @@ def test_a_remote_out_of_reach_is_one_message_with_the_reason_and_records_nothin
     assert "dvc push failed" in failed.reason
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_the_push_records_nothing(recorded: Recorded, tmp_path: Path) -> None:
     """The remote lies on a file system of one megabyte that only the process under test sees."""
     root = kit.copy(recorded, tmp_path / "repo").root

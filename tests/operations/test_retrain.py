@@ -79,6 +79,7 @@ def test_another_limit_executes_the_gate_alone(project: Project) -> None:
     assert kit.retrain(kit.open_at(project.settings.root)).executed == ["gate"]
 
 
+@pytest.mark.slow
 def test_another_champion_executes_what_compares_with_it_alone(project: Project) -> None:
     done = kit.retrain(project)
     project.registry.assign(done.run.register(done.commit))

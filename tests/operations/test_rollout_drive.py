@@ -31,7 +31,7 @@ from greenlight.operations.serving import Serving
 from greenlight.wiring import open_project
 
 QUICK: dict[str, Any] = {
-    "look_s": 0.1, "patience_s": 30, "drain_s": 1,
+    "look_s": 0.1, "patience_s": 30, "quiet_s": 30, "longest_s": 86_400, "drain_s": 1,
     "shadow": {"min_requests": 40, "min_seconds": 0.3},
     "canary": {"percent": [10, 50], "min_requests": 20, "min_seconds": 0.3},
     "ab": {"percent": 50, "min_requests": 40, "days": 0.00001},

@@ -27,7 +27,8 @@ def test_up_is_repeatable_and_down_leaves_nothing(settings: Settings) -> None:
         assert status.live["version"] == ""
         states = {p.name: p for p in status.processes}
         assert set(states) == {"edge", "edge-log", "prefect-server", "prefect-worker", "release-watch"}
-        assert all(p.state == "active" and processes.is_alive(p.pid) for p in states.values())
+        assert {name: p.state for name, p in states.items()} == dict.fromkeys(states, "active")
+        assert all(processes.is_alive(p.pid) for p in states.values()), states
         assert any("retrain" in line for line in lines), lines
         with urllib.request.urlopen(status.urls["prefect"], timeout=10) as page:
             assert page.status == 200
