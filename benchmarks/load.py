@@ -1,7 +1,7 @@
 """A light closed-loop load generator: a few connections, each asking again as soon as it was answered.
 
 Run in a process of its own (``python benchmarks/load.py``) so that it does not share an interpreter with what it
-measures. Costs about 25 microseconds a request, so it does not decide the figures on a small machine.
+measures. Whether it decides the figures is told beside them, by asking the fastest peer with wrk too.
 """
 
 from __future__ import annotations
