@@ -97,6 +97,11 @@ def released(report: ReleaseReport) -> State:
     return Completed(name=RELEASES[report.outcome], message=report.summary())
 
 
+def stepped_in(where: str) -> State:
+    """A person's word was carried out."""
+    return Completed(name="Completed", message=where)
+
+
 def reproduced(report: ReproduceReport | Sweep) -> State:
     """The verdict of a reproduction; of several, the worst."""
     end = Failed if report.exit_code else Completed

@@ -46,7 +46,8 @@ def release(
     - `Failed` before the switch changed nothing for users (the message names the check that said no); after the switch
       the new version serves, and running the release again finishes what is left.
 
-    To step in: `greenlight release --pause`, `--resume`, `--advance`, `--abort`, or `greenlight rollback`.
+    To step in: the flow `step-in`, or `greenlight release --pause`, `--resume`, `--advance`, `--abort`; or
+    `greenlight rollback`.
 
     Args:
         version: Such as v3; `greenlight runs` lists them. Empty: drive on the release that is under way.

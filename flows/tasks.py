@@ -19,11 +19,13 @@ from greenlight.errors import GreenlightError
 from greenlight.operations import leftovers, predictions, retrain, sweep, turns
 from greenlight.operations import release as releases
 from greenlight.operations import rollback as rollbacks
+from greenlight.operations import step_in as stepping
 from greenlight.operations.plan import Plan
 from greenlight.operations.plan import plan as make_plan
 from greenlight.operations.release import ReleaseReport
 from greenlight.operations.reproduction import ReproduceReport
 from greenlight.operations.retrain import Run
+from greenlight.operations.serving import Serving
 from greenlight.operations.sweep import Sweep
 from greenlight.operations.turns import Alone
 from greenlight.proof import replay as replays
@@ -178,6 +180,13 @@ def release(
         )
     create_markdown_artifact(report.markdown(), key="release")
     return report
+
+
+@task(name="step in", task_run_name="{action}", **PLAIN)
+def step_in(action: str) -> str:
+    """What a person wants of the release under way."""
+    log = get_run_logger()
+    return stepping.step_in(Serving(open_project(lenient=True), log.info), action)
 
 
 @task(name="rollback", task_run_name="rollback", **PLAIN)

@@ -100,21 +100,17 @@ def _release(settings: Settings, version: str, strategy: str, supersede: bool) -
 
 def _step_in(settings: Settings, what: str) -> dict[str, Any]:
     from greenlight.operations import release as operation
-    from greenlight.operations import rollout as rollouts
     from greenlight.operations.serving import Serving
+    from greenlight.operations.step_in import step_in
     from greenlight.wiring import open_project
 
     serving = Serving(open_project(settings, lenient=True), say)
-    if what == "abort":
-        ended = rollouts.end(serving, "aborted", "a person said so")
-        if ended is None:
-            raise rollouts.none_under_way()
+    step_in(serving, what)
+    if what == "abort" and (ended := serving.desired.load().last):
         return {"outcome": ended.outcome, "asked": ended.version, "reason": ended.reason, "version": ended.stable}
     if what == "resume":
-        rollouts.resume(serving)
         report = operation.drive_on(settings, log=say)
         return report.to_json() | {"ways_on": list(report.ways_on)}
-    rollouts.pause(serving) if what == "pause" else rollouts.advance(serving)
     return _under_way(serving)
 
 

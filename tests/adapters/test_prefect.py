@@ -79,6 +79,13 @@ from prefect import flow
 def replay(first: str = "", last: str = ""):
     """Policies over history."""
 ''',
+    "step_in": '''
+from prefect import flow
+
+@flow(name="step-in")
+def step_in(action: str):
+    """A word of a person."""
+''',
     "compact": '''
 from prefect import flow
 

@@ -28,6 +28,7 @@ from greenlight.errors import EdgeError, NotFound, UsageError
 from greenlight.operations import rollout as rollouts
 from greenlight.operations.evidence import EvidenceFile, shown
 from greenlight.operations.serving import Serving
+from greenlight.operations.step_in import step_in
 from greenlight.wiring import open_project
 
 QUICK: dict[str, Any] = {
@@ -285,6 +286,21 @@ def test_what_a_candidate_does_while_nobody_drives_counts_when_somebody_does_aga
     assert set(load.statuses) == {200}
 
 
+def test_a_persons_word_is_the_same_from_the_terminal_and_from_a_form(place: Place) -> None:
+    place.warm("canary")
+    assert "held until it is resumed" in step_in(place.serving, "pause")
+    assert place.state.rollout
+    assert place.state.rollout.paused
+    assert "canary 10 %" in step_in(place.serving, "resume")
+    assert "canary 50 %: goes on" in step_in(place.serving, "advance")
+    assert step_in(place.serving, "abort") == "v2 is out of the traffic, v1 serves"
+    assert (place.state.live, place.state.rollout) == ("v1", None)
+    with pytest.raises(UsageError, match="no release is under way"):
+        step_in(place.serving, "abort")
+    with pytest.raises(UsageError, match="'end' is nothing to do"):
+        step_in(place.serving, "end")
+
+
 def test_a_person_pauses_resumes_advances_and_aborts_under_a_driver(place: Place) -> None:
     place.set(canary={"percent": [10, 20, 50], "min_requests": 5, "min_seconds": 0.1})
     place.warm("canary")
@@ -321,7 +337,7 @@ def test_nobody_advances_what_is_to_be_rolled_back(place: Place) -> None:
     drive = rollouts.Drive(place.serving, rollout)
     drive.begin()
     place.world.behave("v2", "fail")
-    place.world.ask(60)
+    place.world.ask(200)  # of 60, two or fewer are the candidate's once in twenty times
     drive._look(replace(rollout, waits_for=""))
     with pytest.raises(UsageError, match="v2 is to be rolled back: failures"):
         rollouts.advance(place.serving)
