@@ -350,7 +350,7 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         assert "v2 waits (for 0 of 100 requests to v2 in canary 1 %" in waits.message
         assert server.run(root, "release").state == ("Waiting", "COMPLETED"), "driven on, and still nobody asks"
         assert stack.status(settings).release["candidate"] == "v2"
-        held = server.run(root, "step-in", action="pause")
+        held = server.run(root, "step_in", action="pause")
         assert held.state == ("Completed", "COMPLETED"), held.message
         assert stack.status(settings).release["paused"]
         ended = server.run(root, "rollback")
@@ -359,7 +359,7 @@ def test_a_promoted_run_that_cannot_be_released_keeps_its_version_and_the_next_r
         nothing = server.run(root, "release")
         assert nothing.state == ("Unchanged", "COMPLETED"), nothing.message
         assert nothing.message == "no release is under way; v1 serves"
-        refused = server.run(root, "step-in", action="abort")
+        refused = server.run(root, "step_in", action="abort")
         assert refused.state == ("Failed", "FAILED")
         assert "no release is under way" in refused.message
     finally:
