@@ -32,8 +32,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 import serving_kit as kit  # noqa: E402
 
+from benchmarks.running import serving  # noqa: E402
 from benchmarks.soak_load import Clients  # noqa: E402
-from greenlight.adapters import prefect  # noqa: E402
 from greenlight.config import Settings  # noqa: E402
 from greenlight.operations.release import release  # noqa: E402
 from greenlight.operations.serving import Serving  # noqa: E402
@@ -143,14 +143,9 @@ def _size(folder: Path) -> float:
 @contextmanager
 def stack(settings: Settings) -> Iterator[None]:
     """The serving half of a stack with v1 live."""
-    half = Serving(open_project(settings))
-    half.supervisor.start(prefect.environment(settings))
-    try:
-        half.edge_up()
+    with serving(settings):
         release(settings, "v1")
         yield
-    finally:
-        half.supervisor.stop()
 
 
 def soak(folder: Path, minutes: float, rate: float, every_s: float, workers: int) -> dict[str, Any]:

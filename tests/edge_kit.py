@@ -17,7 +17,8 @@ from typing import Any
 
 import serving_kit as kit
 
-from greenlight.adapters.edge import Edge, validate, wait_until
+from greenlight.adapters.edge import Edge, validate
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 
 # The conduct is a file beside the socket: empty, ``fail`` (500), ``hang`` (20 s), ``slow`` (250 ms), ``drop``.

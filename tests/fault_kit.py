@@ -22,7 +22,7 @@ import yaml
 from stack_kit import Load, Stack
 
 from greenlight.adapters import bento
-from greenlight.adapters.edge import wait_until
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 
 QUICK: dict[str, Any] = {

@@ -21,7 +21,7 @@ from greenlight.adapters.edge_clusters import ROLES, Role, cluster_name, release
 from greenlight.adapters.edge_config import EdgePaths
 from greenlight.adapters.edge_files import stamp_now, write
 from greenlight.adapters.sockets import Answer, UnixHttp, runtime_dir
-from greenlight.adapters.waiting import wait_until as wait_until
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.core.rollout import Traffic
 from greenlight.errors import EdgeError

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from greenlight.config import Settings
     from greenlight.operations.serving import Serving
 
-STEPPING_IN = ("pause", "resume", "advance", "abort")
-
 
 def release(
     version: Annotated[
@@ -66,8 +64,9 @@ def release(
     """
     from greenlight.config import Settings, require_repository
     from greenlight.errors import UsageError
+    from greenlight.operations.step_in import ACTIONS
 
-    chosen = [name for name, given in zip(STEPPING_IN, (pause, resume, advance, abort), strict=True) if given]
+    chosen = [name for name, given in zip(ACTIONS, (pause, resume, advance, abort), strict=True) if given]
     with answer_only():
         settings = Settings.load()
         require_repository(settings.root)

@@ -150,9 +150,9 @@ def release_in(project: Project, version: str, *, instead_of: str | None = None,
         serving.require_up()
         state = serving.tidy()
         if state.live == target.name:
-            return with_overrides(serving.project, already(serving, target))
+            return already(serving, target)
         require_comparison(state, target.name, instead_of)
-        return with_overrides(serving.project, _release(serving, target, state, sealing))
+        return _release(serving, target, state, sealing)
 
 
 def already(serving: Serving, target: Version) -> ReleaseReport:

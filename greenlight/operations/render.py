@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import yaml
 from greenlight.adapters import kubernetes
 from greenlight.adapters.desired import DesiredState, replace_file
 from greenlight.adapters.kubernetes import Cluster
+from greenlight.adapters.kubernetes_routes import route
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
 from greenlight.core.release_plan import parse
@@ -57,14 +59,14 @@ def render(
     if not version:
         now = traffic(state)
         made = {WORKLOADS: _workloads(project, app, now.addressable, cluster)}
-        return {**made, f"1-{_name(state)}": _dump([kubernetes.route(app, now, cluster)])}
+        return {**made, f"1-{_name(state)}": _dump([route(app, now, cluster)])}
     planned = _plan(project, state, version, strategy)
     versions = tuple(dict.fromkeys(v for v in (state.live, version) if v))
     made = {WORKLOADS: _workloads(project, app, versions, cluster)}
     for number, (name, there) in enumerate(planned, 1):
-        made[f"{number}-{name}"] = _dump([kubernetes.route(app, there, cluster)])
+        made[f"{number}-{name}"] = _dump([route(app, there, cluster)])
     if state.live:
-        made[BACK] = _dump([kubernetes.route(app, Traffic(state.live, addressable=versions), cluster)])
+        made[BACK] = _dump([route(app, Traffic(state.live, addressable=versions), cluster)])
     return made
 
 
@@ -119,8 +121,14 @@ def _workloads(project: Project, app: str, versions: Sequence[str], cluster: Clu
     for name in versions:
         found = project.registry.get(name)
         notes[name] = {"run": found.run, "commit": found.commit}
-    drained = replace(cluster, drain_s=int(project.params.release.drain_s))
-    return _dump(kubernetes.workloads(app, notes, drained))
+    asked, budget = project.params.release, project.params.preflight
+    limited = replace(
+        cluster,
+        drain_s=math.ceil(asked.drain_s),
+        start_s=math.ceil(budget.max_start_s),
+        memory_mb=math.ceil(budget.max_memory_mb),
+    )
+    return _dump(kubernetes.workloads(app, notes, limited))
 
 
 class _Plain(yaml.SafeDumper):

@@ -7,6 +7,7 @@ from greenlight.config import Settings
 from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
 from greenlight.operations.release import ReleaseReport, release_in
+from greenlight.operations.release_report import with_overrides
 from greenlight.operations.rollout_end import end
 from greenlight.operations.run_version import version_of
 from greenlight.operations.serving import Log, Serving, silent
@@ -51,7 +52,7 @@ def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = s
         return ReleaseReport(live, live, False, outcome=ended.outcome, asked=ended.version, reason=ended.reason)
     target = target or _target(project, to, to_run)
     log(f"rolling back to {target}")
-    return release_in(project, target, log=log)
+    return with_overrides(project, release_in(project, target, log=log))
 
 
 def _target(project: Project, to: str, to_run: str) -> str:

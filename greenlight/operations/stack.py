@@ -10,6 +10,7 @@ import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     serving.supervisor.ensure(_prefect_worker(settings, environment))
     serving.supervisor.ensure(_release_watch(settings, environment))
     for name in (PREFECT_WORKER, RELEASE_WATCH):
-        serving.wait_for(name, lambda name=name: serving.supervisor.state(name).state == "active")  # type: ignore[misc]
+        serving.wait_for(name, partial(_is_active, serving.supervisor, name))
     return status(settings)
 
 
@@ -239,6 +240,10 @@ def _prefect_worker(settings: Settings, environment: Mapping[str, str]) -> Watch
 def _release_watch(settings: Settings, environment: Mapping[str, str]) -> Watcher:
     command = [sys.executable, "-m", "greenlight.operations.release_watch"]
     return Watcher(RELEASE_WATCH, command, settings.root, environment)
+
+
+def _is_active(supervisor: Supervisor, name: str) -> bool:
+    return supervisor.state(name).state == "active"
 
 
 def _prefect() -> list[str]:

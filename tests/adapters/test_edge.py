@@ -16,7 +16,8 @@ import pytest
 import serving_kit as kit
 
 from greenlight.adapters import edge_routes
-from greenlight.adapters.edge import Edge, validate, wait_until
+from greenlight.adapters.edge import Edge, validate
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.core.rollout import Traffic
 from greenlight.errors import EdgeError

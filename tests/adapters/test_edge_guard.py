@@ -25,9 +25,10 @@ from certificate_kit import certificate
 
 from greenlight.adapters import edge_log, tls
 from greenlight.adapters.client_keys import OWN, ClientKeys, identity
-from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.edge import Edge
 from greenlight.adapters.edge_client import connect, credentials
 from greenlight.adapters.edge_drain import drain
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.errors import ConfigError, EdgeError, NotFound, UsageError
 

@@ -11,8 +11,9 @@ import pytest
 from edge_kit import Answers, World, world
 
 from greenlight.adapters import edge_counts, edge_routes
-from greenlight.adapters.edge import validate, wait_until
+from greenlight.adapters.edge import validate
 from greenlight.adapters.edge_clusters import FAILURES_IN_A_ROW, MOST_COPIES, clusters
+from greenlight.adapters.waiting import wait_until
 from greenlight.core.assignment import assign, split
 from greenlight.core.rollout import Traffic
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenlight.adapters import kubernetes
+from greenlight.adapters import kubernetes, kubernetes_routes
 from greenlight.adapters.kubernetes import Cluster
 from greenlight.core.rollout import Traffic
 from greenlight.errors import UsageError
@@ -65,17 +65,17 @@ def answered(route: dict[str, Any], path: str, **headers: str) -> dict[str, int]
 def test_a_request_that_names_a_version_reaches_that_one_or_none(
     path: str, headers: dict[str, str], version: str
 ) -> None:
-    route = kubernetes.route("flight-delay", Traffic("v2", "v3", weight=2_500, addressable=BOTH), CLUSTER)
+    route = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=2_500, addressable=BOTH), CLUSTER)
     assert list(answered(route, path, **headers)) == [f"flight-delay-{version}"]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/flight_delay/infer", "/v1/models/flight_delay:predict"])
 def test_predictions_are_shared_and_copied_whichever_protocol_asks(path: str) -> None:
-    shared = kubernetes.route("flight-delay", Traffic("v2", "v3", weight=2_500, addressable=BOTH), CLUSTER)
+    shared = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=2_500, addressable=BOTH), CLUSTER)
     assert answered(shared, path) == {"flight-delay-v3": 2_500, "flight-delay-v2": 7_500}
-    whole = kubernetes.route("flight-delay", Traffic("v2", "v3", weight=10_000, addressable=BOTH), CLUSTER)
+    whole = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=10_000, addressable=BOTH), CLUSTER)
     assert answered(whole, path) == {"flight-delay-v3": 10_000, "flight-delay-v2": 0}
-    copied = kubernetes.route("flight-delay", Traffic("v2", "v3", mirror=5_000, addressable=BOTH), CLUSTER)
+    copied = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", mirror=5_000, addressable=BOTH), CLUSTER)
     assert answered(copied, path) == {"flight-delay-v2": 1}
     (rule,) = [rule for rule in copied["spec"]["rules"] if "filters" in rule]
     (mirror,) = [one["requestMirror"] for one in rule["filters"]]
@@ -84,7 +84,7 @@ def test_predictions_are_shared_and_copied_whichever_protocol_asks(path: str) ->
 
 
 def test_what_gateway_api_takes_at_most_is_kept_with_four_versions() -> None:
-    route = kubernetes.route(
+    route = kubernetes_routes.route(
         "flight-delay", Traffic("v2", "v5", weight=1, addressable=("v2", "v3", "v4", "v5")), CLUSTER
     )
     rules = route["spec"]["rules"]
@@ -95,7 +95,7 @@ def test_what_gateway_api_takes_at_most_is_kept_with_four_versions() -> None:
 
 def test_a_route_leads_to_services_that_select_the_pods_of_that_version_alone() -> None:
     made = kubernetes.workloads("flight-delay", {"v2": {"run": "r2"}, "v3": {"run": "r3"}}, CLUSTER)
-    route = kubernetes.route("flight-delay", Traffic("v2", "v3", weight=1, addressable=BOTH), CLUSTER)
+    route = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=1, addressable=BOTH), CLUSTER)
     services = {one["metadata"]["name"]: one for one in made if one["kind"] == "Service"}
     asked = {ref["name"] for rule in route["spec"]["rules"] for ref in rule["backendRefs"]}
     assert asked == set(services)
@@ -146,7 +146,7 @@ def test_what_no_cluster_would_take_is_refused(made: dict[str, Any], said: str) 
 
 def test_what_cannot_be_said_there_is_refused() -> None:
     with pytest.raises(UsageError, match="split by key") as caught:
-        kubernetes.route("flight-delay", Traffic("v2", "v3", weight=1, sticky=True, addressable=BOTH), CLUSTER)
+        kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=1, sticky=True, addressable=BOTH), CLUSTER)
     assert "canary.sticky" in caught.value.todo
     with pytest.raises(UsageError, match="nothing serves"):
-        kubernetes.route("flight-delay", Traffic(""), CLUSTER)
+        kubernetes_routes.route("flight-delay", Traffic(""), CLUSTER)

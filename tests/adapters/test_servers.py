@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.servers import Supervisor, Watcher, tail
+from greenlight.adapters.waiting import wait_until
 
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 

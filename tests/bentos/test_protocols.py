@@ -38,9 +38,10 @@ from tritonclient.utils import InferenceServerException
 from bentos.classifier.arrow_stream import END, encoded
 from bentos.classifier.bulk import MAX_ROWS
 from greenlight.adapters import model_servers
-from greenlight.adapters.edge import Edge, wait_until
+from greenlight.adapters.edge import Edge
 from greenlight.adapters.prediction_log import PredictionLog
 from greenlight.adapters.sockets import runtime_dir
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.core.model import Golden, Model
 

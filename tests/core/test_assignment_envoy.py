@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from greenlight.adapters.edge import envoy_binary, wait_until
+from greenlight.adapters.edge import envoy_binary
+from greenlight.adapters.waiting import wait_until
 from greenlight.core.assignment import assign
 
 SALTS = ("exp7", "churn-2026-11", "ä b")

@@ -23,9 +23,9 @@ import pytest
 import serving_kit as kit
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.label_book import LabelBook
 from greenlight.adapters.prediction_log import PredictionLog
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.errors import NotFound, UsageError
 from greenlight.operations import labels as label_operation

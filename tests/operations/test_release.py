@@ -20,8 +20,8 @@ import serving_kit as kit
 from stack_kit import Load, Stack
 
 from greenlight.adapters import bento, processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.model_servers import wait_ready
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Params, Settings
 from greenlight.core import release as moves
 from greenlight.errors import EdgeError, NotFound, PreflightFailed, ServerError, UsageError

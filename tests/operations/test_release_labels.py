@@ -16,8 +16,8 @@ import yaml
 from stack_kit import Stack
 
 from greenlight.adapters import bento, processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.prediction_log import PredictionLog
+from greenlight.adapters.waiting import wait_until
 from greenlight.core.assignment import assign, split
 from greenlight.core.late_labels import Window
 from greenlight.operations import stack

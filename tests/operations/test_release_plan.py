@@ -14,7 +14,7 @@ import yaml
 from stack_kit import Stack
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
+from greenlight.adapters.waiting import wait_until
 from greenlight.errors import UsageError
 from greenlight.operations import rollout as rollouts
 from greenlight.operations.release import drive_on, turn_of

@@ -16,7 +16,7 @@ import yaml
 from stack_kit import Load, Stack
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
+from greenlight.adapters.waiting import wait_until
 from greenlight.operations import rollout as rollouts
 from greenlight.operations import stack
 from greenlight.operations.rollback import rollback

@@ -80,6 +80,10 @@ def test_every_step_of_the_plan_is_a_route_and_so_is_the_way_back(project: Proje
     assert runs == {"flight-delay-v1": "run-of-v1", "flight-delay-v2": "run-of-v2"}
     assert json.loads(json.dumps(objects)) == objects, "no tuples, no anchors"
     assert "&id" not in made["workloads"]
+    budget = project.params.preflight
+    (container,) = objects[0]["spec"]["template"]["spec"]["containers"]
+    assert container["startupProbe"]["failureThreshold"] == budget.max_start_s
+    assert container["resources"]["limits"]["memory"] == f"{budget.max_memory_mb:g}Mi"
 
 
 def test_without_a_version_it_is_what_serves(project: Project) -> None:

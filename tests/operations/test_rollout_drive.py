@@ -19,7 +19,7 @@ import yaml
 from edge_kit import Load, World, world
 from fault_kit import killed_at_every_save
 
-from greenlight.adapters.edge import wait_until
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.core import rollout as steps
 from greenlight.core.release import Desired

@@ -20,8 +20,8 @@ import yaml
 from certificate_kit import certificate
 
 from greenlight.adapters import processes
-from greenlight.adapters.edge import wait_until
 from greenlight.adapters.edge_drain import drain
+from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.datasets.flight_delay import history, request, source
 from greenlight.errors import ConfigError, NotFound, ServerError, UsageError
