@@ -34,6 +34,7 @@ REQUIRED = (
     "uvloop",
     "httptools",
     "orjson",
+    *(("backports.zstd",) if sys.version_info < (3, 14) else ()),
     "pydantic",
     "pydantic-settings",
     "pyyaml",

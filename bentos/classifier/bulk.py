@@ -21,6 +21,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from bentos.classifier import wire
+from bentos.classifier.codings import Unpacker
 from bentos.classifier.metrics import TABLE
 from bentos.classifier.predict import Predict
 from bentos.classifier.problems import Problem, require_method
@@ -66,13 +67,14 @@ class Bulk:
         arrived = asyncio.Event()
         try:
             asked = _asked(scope)
+            unpacker = Unpacker(wire.header(scope, wire.CODING) or b"")
             if self._waiting > WAITING:
                 more.append((b"retry-after", b"10"))
                 raise Problem(503, f"{self._waiting} tables are being scored or wait already; ask again later")
             self._waiting += 1
             try:
                 async with self._turn, asyncio.timeout(TIMEOUT_S):
-                    head, parts = await self._ask(asked, receive, arrived)
+                    head, parts = await self._ask(asked, _unpacked(unpacker, receive), arrived)
                     status, rows = 200, head["rows"]
                     sending = True
                     await _stream(send, parts, asked["answer"], self._predict.version.encode())
@@ -111,7 +113,7 @@ class Bulk:
         await wire.answer(send, problem.status, problem.body(), self._predict.version.encode(), more)
 
     async def _ask(
-        self, asked: dict[str, Any], receive: Receive, arrived: asyncio.Event
+        self, asked: dict[str, Any], body: AsyncIterator[bytes], arrived: asyncio.Event
     ) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
         """Hand the body on; returns what the worker says first, and the chunks behind it."""
         worker = await self._started()
@@ -121,7 +123,7 @@ class Bulk:
         try:
             worker.stdin.write(json.dumps(asked).encode() + b"\n")
             size = 0
-            async for part in _body(receive):
+            async for part in body:
                 size += len(part)
                 # The rest is read and dropped, so that the client hears the answer.
                 too_large = too_large or size > MAX_BODY_BYTES
@@ -131,7 +133,6 @@ class Bulk:
                 if size > 2 * MAX_BODY_BYTES:
                     break
             if too_large:
-                self._end()
                 raise Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send it in parts")
             arrived.set()
             worker.stdin.write(struct.pack("<I", 0))
@@ -140,6 +141,9 @@ class Bulk:
         except _GONE:
             self._end()
             raise Problem(413, _BROKE) from None
+        except Problem:
+            self._end()  # it has a part of a table that nothing follows
+            raise
         if head["status"] != 200:
             await worker.stdout.readexactly(4)
             raise Problem(head["status"], head["error"], tuple(head["details"]), head["more"])
@@ -223,6 +227,15 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
         yield message.get("body", b"")
         if not message.get("more_body"):
             return
+
+
+async def _unpacked(unpacker: Unpacker, receive: Receive) -> AsyncIterator[bytes]:
+    """The body, unpacked; others are answered between two pieces."""
+    async for packed in _body(receive):
+        for piece in unpacker.pieces(packed):
+            yield piece
+            await asyncio.sleep(0)
+    unpacker.end()
 
 
 async def _chunks(source: asyncio.StreamReader) -> AsyncIterator[bytes]:

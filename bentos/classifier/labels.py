@@ -107,7 +107,7 @@ _TEXTS = {
     "400": "The body is not JSON",
     "405": "Another method than POST",
     "413": "The body is too large",
-    "415": "Not declared as JSON",
+    "415": "Not declared as JSON, or packed in an unknown way",
     "422": "Values are wrong; each is named",
     "503": "The labels could not be written, or too many wait to be; none was taken",
 }

@@ -144,7 +144,10 @@ def _predict(scorer: Scorer, body: type[BaseModel]) -> dict[str, Any]:
             },
             "400": _error("The body is not JSON", "the body is not JSON: EOF while parsing a value at line 1 column 0"),
             "413": _error("The body is too large", "the body has more than 8,388,608 bytes; send fewer rows at once"),
-            "415": _error("Not declared as JSON", "Content-Type is 'text/plain', wanted application/json"),
+            "415": _error(
+                "Not declared as JSON, or packed in an unknown way",
+                "Content-Type is 'text/plain', wanted application/json",
+            ),
             "422": _error("Values are wrong; each is named", "1 value is wrong; row 0, field x: is required", True),
             "500": _error("The model could not score the request", "the model could not score this request"),
             "502": _error(

@@ -100,7 +100,7 @@ _BULK_ERRORS = {
     "400": "The body is not what Content-Type says, or breaks off",
     "408": "It did not arrive in time",
     "413": "Too many bytes or rows, too long, or it unpacks to too much",
-    "415": "Neither Arrow nor Parquet",
+    "415": "Neither Arrow nor Parquet, or packed in another way than gzip, deflate or zstd",
     "422": "Columns or values are wrong; each is named with its row",
     "503": "Other tables wait already, no version is live, or no server answers",
 }
@@ -108,7 +108,7 @@ _ERRORS = {
     "400": "The body is not JSON, or the binary data does not fit it",
     "404": "Another model, or a version or label that this server does not hold",
     "413": "The body is too large",
-    "415": "The body is packed in another way than gzip or deflate",
+    "415": "The body is packed in another way than gzip, deflate or zstd",
     "422": "Values are wrong; the first is named with row and field",
     "503": "No version is live, or no server answers",
 }

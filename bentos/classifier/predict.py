@@ -211,13 +211,16 @@ async def content_of(scope: Scope, receive: Receive) -> bytes:
     Raises
     ------
     Problem
-        It is not declared as JSON, or too large.
+        It is not declared as JSON, too large, or packed in a way that is not known.
     Disconnected
         The client went away.
     """
+    coding = b""
     for name, value in scope["headers"]:
-        if name == b"content-type" and value != b"application/json":
+        if name == wire.CODING:
+            coding = value
+        elif name == b"content-type" and value != b"application/json":
             kind = value.decode("latin-1")
             if kind.partition(";")[0].strip().lower() != JSON:
                 raise Problem(415, f"Content-Type is {kind[:80]!r}, wanted {JSON}")
-    return await wire.body(receive)
+    return wire.text(await wire.body(receive, coding))

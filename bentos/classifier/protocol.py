@@ -139,7 +139,7 @@ def json_object(content: bytes) -> dict[str, Any]:
         400: not JSON; 422: no object.
     """
     try:
-        found = orjson.loads(content)
+        found = orjson.loads(wire.text(content))
     except orjson.JSONDecodeError as exc:
         raise Problem(400, f"the body is not JSON: {exc}") from None
     if not isinstance(found, dict):

@@ -40,7 +40,7 @@ class TensorFlowServing(Protocol):
             self._require_label(scope, found["label"])
         if not found["verb"]:
             return Reply(orjson.dumps(self._status()))
-        body = json_object(await wire.plain_body(scope, receive))
+        body = json_object(await wire.body_of(scope, receive))
         rows, columnar = _rows(body)
         scored = await self.score(asked, rows)
         return Reply(orjson.dumps(_answer(scored, asked.names(), columnar)))

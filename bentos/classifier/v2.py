@@ -73,7 +73,7 @@ class OpenInference(Protocol):
         }
 
     async def _infer(self, asked: Asked, scope: Scope, receive: Receive) -> Reply:
-        head, binary = _split(wire.header(scope, HEADER_LENGTH), await wire.plain_body(scope, receive))
+        head, binary = _split(wire.header(scope, HEADER_LENGTH), await wire.body_of(scope, receive))
         request = json_object(head)
         outputs = _outputs(request)
         if self._tensors is None:

@@ -15,6 +15,20 @@ from greenlight.adapters.edge_routes import REQUEST_TIMEOUT_S as REQUEST_TIMEOUT
 from greenlight.adapters.edge_routes import ROUTES
 
 STAT_PREFIX = "edge"
+# Answers are packed for who asks, the better coding first where a client takes both.
+CODINGS = ("zstd", "gzip")
+# Of less, packing saves two TCP segments at most.
+PACK_FROM_BYTES = 4096
+PACKED_TYPES = (
+    "application/json",
+    "application/vnd.apache.arrow.stream",
+    "text/html",
+    "text/css",
+    "text/javascript",
+    "application/javascript",
+    "text/plain",
+    "image/svg+xml",
+)
 # What is told apart in the seconds of an answer; the limits of "slow" are among them.
 MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000, 30000)
 
@@ -88,6 +102,7 @@ def _listener(paths: EdgePaths, guard: Guard) -> dict[str, Any]:
         **guard.manager(),
         "http_filters": [
             *guard.http_filters(),
+            *(_compressor(coding) for coding in CODINGS),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -105,6 +120,27 @@ def _listener(paths: EdgePaths, guard: Guard) -> dict[str, Any]:
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [chain | guard.filter_chain()],
+    }
+
+
+def _compressor(coding: str) -> dict[str, Any]:
+    """Packs answers on the edge's threads: a model server that did it would score nothing meanwhile.
+
+    At its fastest level; a higher one takes several times as long for a few percent.
+    """
+    library = {
+        "gzip": {"compression_level": "BEST_SPEED", "@type": f"{_TYPE}.extensions.compression.gzip.compressor.v3.Gzip"},
+        "zstd": {"compression_level": 1, "@type": f"{_TYPE}.extensions.compression.zstd.compressor.v3.Zstd"},
+    }[coding]
+    common = {"min_content_length": PACK_FROM_BYTES, "content_type": list(PACKED_TYPES)}
+    return {
+        "name": f"pack_{coding}",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.filters.http.compressor.v3.Compressor",
+            "response_direction_config": {"common_config": common},
+            "choose_first": coding == CODINGS[0],
+            "compressor_library": {"name": coding, "typed_config": library},
+        },
     }
 
 

@@ -91,6 +91,8 @@ class Guard:
                 "max_headers_count": HEADERS,
                 "headers_with_underscores_action": "DROP_HEADER",
             },
+            # Proxies and probes still speak HTTP/1.0: nginx to its upstreams, HAProxy's checks, ab.
+            "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
             "normalize_path": True,
             "merge_slashes": True,
             # Before anything looks at the request: nothing behind may be decided by what a client made up.
@@ -103,7 +105,8 @@ class Guard:
         rate = f"{self.settings.rate_limit:g} requests a second, {self.settings.burst} at once"
         key = "send it as `authorization: Bearer <key>`; `greenlight clients add NAME` makes one"
         said = {
-            400: ("the edge cannot read the request: %RESPONSE_CODE_DETAILS%", "send HTTP/1.1"),
+            400: ("the edge cannot read the request: %RESPONSE_CODE_DETAILS%", "send HTTP/1.1 or HTTP/1.0"),
+            403: ("the edge does not switch protocols", "send plain HTTP/1.1, without Upgrade"),
             401: ("the API key is missing or not known", key),
             408: ("the request did not arrive in time", f"send it within {self.settings.receive_timeout_s:g} s"),
             413: (f"the body has more than {mib} MiB", "send fewer rows at once"),

@@ -23,6 +23,7 @@ import pytest
 import serving_kit as kit
 from certificate_kit import certificate
 
+from bentos.classifier.codings import Unpacker
 from greenlight.adapters import edge_log, tls
 from greenlight.adapters.client_keys import OWN, ClientKeys, identity
 from greenlight.adapters.edge import Edge
@@ -43,6 +44,7 @@ SERVER = textwrap.dedent("""
             headers = {k.lower(): v for k, v in self.headers.items()}
             body = json.dumps({"headers": headers, "size": len(got)}).encode()
             self.send_response(200); self.send_header("x-model-version", "v1")
+            self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body))); self.end_headers(); self.wfile.write(body)
         do_GET = do_POST
         def address_string(self): return ""
@@ -255,6 +257,66 @@ def test_what_is_no_http_1_is_answered_as_json(plain: Lab, sent: bytes) -> None:
 
     assert said.startswith(b"HTTP/1.1 400")
     assert json.loads(said.partition(b"\r\n\r\n")[2]).keys() == {"error", "todo"}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/readyz"])
+def test_http_1_0_is_answered_and_closed(plain: Lab, path: str) -> None:
+    method, body = ("POST", b"{}") if path == "/predict" else ("GET", b"")
+    said = plain.raw(
+        b"%s %s HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % (method.encode(), path.encode(), len(body)) + body
+    )
+
+    head, _, content = said.partition(b"\r\n\r\n")
+    assert head.split(b" ", 2)[1] == b"200", head
+    assert b"transfer-encoding" not in head.lower(), "HTTP/1.0 knows no chunks"
+    assert json.loads(content)["size"] == len(body)
+
+
+def test_http_1_0_keeps_its_connection_where_it_asks_for_that(plain: Lab) -> None:
+    asked = b"POST /predict HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}"
+    with socket.create_connection(("127.0.0.1", plain.settings.edge_port), 15) as client:
+        for _ in range(3):
+            client.sendall(asked)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["size"]) == (200, 2)
+            assert answer.headers["connection"].lower() == "keep-alive"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (b"GET /nowhere HTTP/1.0\r\n\r\n", 404),
+        (b"POST /predict HTTP/1.0\r\ncontent-length: 200000\r\n\r\n" + b"x" * 200_000, 413),
+        (b"POST /predict HTTP/1.0\r\ncontent-length: 9\r\n\r\nx", 408),
+        (b"GET /predict HTTP/1.0\r\nbig: " + b"x" * 33_000 + b"\r\n\r\n", 431),
+        (b"GET /predict HTTP/1.0\r\ncontent-length: what\r\n\r\n", 400),
+        (b"GET /predict HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 403),
+    ],
+)
+def test_refusals_of_older_and_other_protocols_are_json(plain: Lab, asked: bytes, status: int) -> None:
+    head, _, content = plain.raw(asked).partition(b"\r\n\r\n")
+
+    assert int(head.split(b" ", 2)[1]) == status, head
+    assert b"content-type: application/json" in head
+    assert json.loads(content).keys() == {"error", "todo"}
+
+
+def test_answers_are_packed_for_who_asks_where_it_pays(plain: Lab) -> None:
+    large = {"pad": "x" * 5000}
+    sent = plain.ask(**large)
+    assert ("content-encoding" in sent.headers, sent.headers["vary"].lower()) == (False, "accept-encoding")
+
+    for accepted, coding in (("gzip", "gzip"), ("gzip, deflate, br, zstd", "zstd"), ("zstd;q=0.5, gzip", "gzip")):
+        packed = plain.ask(**large, accept_encoding=accepted)
+        assert (packed.headers.get("content-encoding"), packed.headers["vary"].lower()) == (coding, "accept-encoding")
+        assert len(packed.body) < len(sent.body) / 5
+        content = b"".join(Unpacker(coding.encode()).pieces(packed.body))
+        assert json.loads(content)["headers"]["pad"] == "x" * 5000
+    for accepted in ("identity", "br", "gzip;q=0"):
+        assert "content-encoding" not in plain.ask(**large, accept_encoding=accepted).headers
+    small = plain.ask(accept_encoding="gzip, zstd")
+    assert "content-encoding" not in small.headers, "a small answer would gain nothing"
 
 
 def test_headers_of_the_edge_are_not_taken_from_clients(plain: Lab) -> None:

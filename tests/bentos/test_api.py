@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ import serving_kit as kit
 from bentos.classifier.api import create_app
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS
 from greenlight.core.model import Model
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,6 +179,27 @@ def test_other_content_types_are_refused_and_charset_is_fine(api: Api) -> None:
         "application/x-www-form-urlencoded" in api.post(b"a=1", content_type="application/x-www-form-urlencoded").text
     )
     assert api.post({"rows": [ROW]}, content_type="application/JSON; charset=utf-8").status_code == 200
+
+
+def test_packed_bodies_and_a_mark_before_the_text_are_read(api: Api) -> None:
+    body = json.dumps({"rows": [ROW]}).encode()
+    wanted = api.post(body).json()["predictions"][0]["probability"]
+    packings = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress, "identity": bytes}
+    for coding, pack in packings.items():
+        for content in (body, b"\xef\xbb\xbf" + body):
+            answer = api.post(pack(content), content_encoding=coding)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["predictions"][0]["probability"] == wanted
+
+
+def test_a_bomb_is_too_large_and_an_unknown_coding_is_named(api: Api) -> None:
+    for coding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd.compress)):
+        answer = api.post(pack(b" " * (MAX_BODY_BYTES + 1)), content_encoding=coding)
+        assert (answer.status_code, "8,388,608 bytes" in answer.json()["error"]) == (413, True)
+        assert api.post(b"{}", content_encoding=coding).status_code == 400
+    answer = api.post({"rows": [ROW]}, content_encoding="br2")
+    assert answer.status_code == 415
+    assert answer.json()["error"] == "Content-Encoding is 'br2', wanted gzip, deflate, zstd or none"
 
 
 def test_most_rows_allowed_and_one_more(api: Api) -> None:

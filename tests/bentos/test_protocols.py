@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import http.server
 import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +48,11 @@ from greenlight.adapters.sockets import runtime_dir
 from greenlight.adapters.waiting import wait_until
 from greenlight.config import Settings
 from greenlight.core.model import Golden, Model
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ROOT = Path(__file__).parents[2]
 REQUEST = kit.DATASET.request
@@ -284,6 +293,56 @@ def test_wrong_tensors_are_refused_with_a_sentence(
     answer = server.http.post(f"/v2/models/{MODEL}/infer", content=content + tail, headers=headers)
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
     assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_every_path_reads_packed_bodies(server: Server, coding: str) -> None:
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[coding]
+    rows = kit.requests(3)
+    wanted = [p["probability"] for p in server.predict(rows)]
+    tensor = {"name": "distance", "shape": [1], "datatype": "FP64", "data": ["x"]}
+    bodies: dict[str, tuple[Any, int]] = {
+        "/predict": ({"rows": rows}, 200),
+        f"/v1/models/{MODEL}:predict": ({"instances": rows}, 200),
+        f"/v2/models/{MODEL}/infer": ({"inputs": [tensor]}, 422),
+        "/labels": ({"labels": [{"prediction_id": "no", "label": True}]}, 422),
+    }
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    for path, (body, status) in bodies.items():
+        for content in (json.dumps(body).encode(), b"\xef\xbb\xbf" + json.dumps(body).encode()):
+            answer = server.http.post(path, content=pack(content), headers=headers)
+            assert (path, answer.status_code) == (path, status), answer.text
+        assert "not JSON" not in answer.text
+        assert server.http.post(path, content=pack(b" " * 9_000_000), headers=headers).status_code == 413
+        named = server.http.post(path, json=body, headers={"content-encoding": "br2"})
+        assert (named.status_code, "'br2'" in named.text) == (415, True)
+    sent = pack(packed(table(rows), ARROW))
+    answer = server.http.post("/bulk", content=sent, headers={"content-type": ARROW, "content-encoding": coding})
+    assert unpacked(answer)["probability"].to_list() == wanted
+    broken = server.http.post("/bulk", content=sent[:-9], headers={"content-type": ARROW, "content-encoding": coding})
+    assert (broken.status_code, "breaks off" in broken.text) == (400, True)
+    assert unpacked(server.bulk(table(rows)))["probability"].to_list() == wanted, "the next table meets no rest of it"
+
+
+@pytest.mark.parametrize("keep", [b"", b"connection: keep-alive\r\n"])
+def test_the_servers_own_socket_answers_http_1_0_and_closes(server: Server, keep: bytes) -> None:
+    body = json.dumps({"rows": kit.requests(1)}).encode()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(runtime_dir(server.home) / "model-v3-1.sock"))
+        client.sendall(b"POST /predict HTTP/1.0\r\n%scontent-length: %d\r\n\r\n%s" % (keep, len(body), body))
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, 1)
+        assert answer.headers["connection"] == "close"
+        assert client.recv(1) == b""
+
+
+def test_an_answer_is_packed_by_the_edge(server: Server) -> None:
+    asked = {"rows": kit.requests(200)}
+    answer = server.http.post("/predict", json=asked, headers={"accept-encoding": "gzip"})
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert len(answer.json()["predictions"]) == 200
 
 
 def test_tensorflow_servings_paths_answer_by_row_and_by_column(server: Server) -> None:
