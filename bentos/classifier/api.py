@@ -13,9 +13,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from bentos.classifier import metrics, seal
+from bentos.classifier import bento_client, metrics, seal
 from bentos.classifier.bulk import Bulk
 from bentos.classifier.labels import Labels
+from bentos.classifier.mlflow import PATHS as MLFLOW_PATHS
+from bentos.classifier.mlflow import MLflow
 from bentos.classifier.openapi import PAGE, document
 from bentos.classifier.predict import MAX_BODY_BYTES, MAX_ROWS, Predict
 from bentos.classifier.problems import JSON
@@ -47,6 +49,7 @@ def create_app(root: Path = ROOT) -> Starlette:
 
     labels = Labels(predict)
     open_inference, tf_serving, bulk = OpenInference(predict), TensorFlowServing(predict), Bulk(predict, root)
+    mlflow = MLflow(predict)
     routes: list[BaseRoute] = [
         Route("/predict", predict),
         Route("/labels", labels),
@@ -54,7 +57,10 @@ def create_app(root: Path = ROOT) -> Starlette:
         Route("/v2", open_inference),
         Route("/v2/{path:path}", open_inference),
         Route("/v1/models/{path:path}", tf_serving),
+        *(Route(path, mlflow) for path in MLFLOW_PATHS),
         Route("/docs", docs),
+        # Under `bentoml serve` BentoML answers this one, and knows no endpoint.
+        Route(bento_client.PATH, schema),
         Route("/openapi.json", openapi),
         # Under `bentoml serve` BentoML answers this one, with the same series and its own.
         Route("/metrics", metrics.page),
@@ -68,6 +74,10 @@ def create_app(root: Path = ROOT) -> Starlette:
             return bulk
         if path == "/labels":
             return labels
+        if path in MLFLOW_PATHS:
+            return mlflow
+        if path == bento_client.PATH:
+            return app  # BentoML has a page of this name in front of it
         if path.startswith("/v2/") or path == "/v2":
             return open_inference
         return tf_serving if path.startswith("/v1/models/") else None
@@ -79,6 +89,13 @@ def create_app(root: Path = ROOT) -> Starlette:
 async def docs(_: Request) -> Response:
     """The page that describes the API; all it needs is served from here."""
     return HTMLResponse(PAGE)
+
+
+async def schema(request: Request) -> Response:
+    """The description that BentoML's clients read."""
+    predict: Predict = request.app.state.predict
+    found = bento_client.schema(predict.scorer.dataset.name, predict.body)
+    return Response(orjson.dumps(found), 200, {"x-model-version": predict.scorer.version}, JSON)
 
 
 async def openapi(request: Request) -> Response:

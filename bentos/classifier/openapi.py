@@ -80,6 +80,7 @@ TAGS = {
     "tables": "Whole tables as Arrow streams or Parquet files.",
     "Open Inference Protocol": "The same predictions for clients of KServe and Triton (version 2, over HTTP).",
     "TensorFlow Serving": "The same predictions for clients of TensorFlow Serving (REST).",
+    "MLflow": "The same predictions for clients of MLflow's scoring server.",
     "operations": "For load balancers and Prometheus.",
 }
 REF = "#/components/schemas/{model}"

@@ -8,8 +8,8 @@ from typing import Any
 
 from bentos.classifier import bulk
 from bentos.classifier.columns import ANSWERED, columns_of
-from bentos.classifier.tensors import DATATYPES
-from bentos.classifier.v2 import BINARY, OUTPUTS
+from bentos.classifier.tensors import DATATYPES, OUTPUTS
+from bentos.classifier.v2 import BINARY
 
 _REF = "#/components/schemas/"
 _PLAIN_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
@@ -26,6 +26,11 @@ _OUTPUT = {
 }
 SCHEMAS: dict[str, Any] = {
     "PlainError": _PLAIN_ERROR,
+    "MLflowError": {
+        "type": "object",
+        "required": ["error_code", "message"],
+        "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+    },
     "InferenceResponse": {
         "type": "object",
         "required": ["model_name", "model_version", "outputs"],
@@ -71,6 +76,7 @@ def paths(model: str, version: str, request: ModuleType) -> dict[str, Any]:
         "/bulk": {"post": _bulk()},
         **_open_inference(model, version, request),
         **_tf_serving(model, version, request),
+        **_mlflow(request),
     }
 
 
@@ -159,6 +165,7 @@ def _open_inference(model: str, version: str, request: ModuleType) -> dict[str, 
         there = {"parameters": [_parameter(name, {"model": model, "version": version}[name]) for name in names]}
         found[path] = there | {"get": _get("The model's inputs and outputs", {"$ref": f"{_REF}ModelMetadata"}, "404")}
         found[f"{path}/ready"] = there | {"get": _get("Whether the model answers", {"type": "object"}, "404")}
+        found[f"{path}/config"] = there | {"get": _get("The same in Triton's words", {"type": "object"}, "404")}
         found[f"{path}/infer"] = there | {"post": infer}
     return {path: _tagged(about, "Open Inference Protocol") for path, about in found.items()}
 
@@ -174,6 +181,20 @@ def _tf_serving(model: str, version: str, request: ModuleType) -> dict[str, Any]
     predict = _post("Rows under `instances`, or columns under `inputs`", body, {"instances": [request.EXAMPLE]})
     answer = {"properties": {"predictions": {"type": "array"}, "outputs": {"type": "object"}}}
     predict["responses"]["200"]["content"] = {"application/json": {"schema": {"type": "object"} | answer}}
+    examples = {"context": {"type": "object"}, "examples": {"type": "array", "items": {"type": "object"}}}
+    asked = {
+        "type": "object",
+        "required": ["examples"],
+        "properties": {"signature_name": {"type": "string"}, **examples},
+        "additionalProperties": False,
+    }
+    result = {"type": "object", "required": ["result"], "properties": {"result": {"type": "array"}}}
+    by_example = {}
+    for verb, text in (("classify", "The probability of false and of true"), ("regress", "The probability of true")):
+        by_example[verb] = _post(f"{text} for each of `examples`", asked, {"examples": [request.EXAMPLE]})
+        by_example[verb]["responses"]["200"]["content"] = {"application/json": {"schema": result}}
+        name = {"description": "the prediction of example i is <this>-<i>", "schema": {"type": "string"}}
+        by_example[verb]["responses"]["200"]["headers"] = {"x-prediction-name": name}
     found = {}
     for path, names in (
         ("/v1/models/{model}", ("model",)),
@@ -184,8 +205,39 @@ def _tf_serving(model: str, version: str, request: ModuleType) -> dict[str, Any]
         there = {"parameters": [_parameter(name, values[name]) for name in names]}
         status = {"$ref": f"{_REF}ModelVersionStatus"}
         found[path] = there | {"get": _get("The state of the version that this server holds", status, "404")}
+        found[f"{path}/metadata"] = there | {"get": _get("Its inputs and outputs", {"type": "object"}, "404")}
         found[f"{path}:predict"] = there | {"post": predict}
+        found |= {f"{path}:{verb}": there | {"post": about} for verb, about in by_example.items()}
     return {path: _tagged(about, "TensorFlow Serving") for path, about in found.items()}
+
+
+def _mlflow(request: ModuleType) -> dict[str, Any]:
+    body = {
+        "type": "object",
+        "properties": {
+            "dataframe_split": {"type": "object", "required": ["columns", "data"]},
+            "dataframe_records": {"type": "array", "items": {"type": "object"}},
+            "instances": {"type": ["array", "object"]},
+            "inputs": {"type": ["array", "object"]},
+            "params": {"type": "object"},
+        },
+        "additionalProperties": False,
+    }
+    invoke = _post("One of the four shapes of rows, or CSV", body, {"dataframe_records": [request.EXAMPLE]})
+    invoke["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
+    answer = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array"}}}
+    invoke["responses"]["200"]["content"] = {"application/json": {"schema": answer}}
+    for code in _ERRORS:
+        invoke["responses"][code] = _error(_ERRORS[code], "PlainError" if code == "503" else "MLflowError")
+    del invoke["responses"]["404"]
+    alive = {"description": "yes", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    pages = {
+        "/ping": "Whether the model answers",
+        "/health": "Whether the model answers",
+        "/version": "The MLflow release whose protocol this is",
+    }
+    found = {path: {"get": {"summary": text, "responses": {"200": alive}}} for path, text in pages.items()}
+    return {path: _tagged(about, "MLflow") for path, about in (found | {"/invocations": {"post": invoke}}).items()}
 
 
 def _get(summary: str, schema: Mapping[str, Any], *errors: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ DATATYPES: dict[Kind, str] = {
     "time": "BYTES",
     "json": "BYTES",
 }
+OUTPUTS = {"probability": "FP32", "decision": "BOOL", "prediction_id": "BYTES"}
 _NUMPY = {
     "BOOL": "?",
     **{f"{sign}INT{bits}": f"<{code}{bits // 8}" for sign, code in (("", "i"), ("U", "u")) for bits in (8, 16, 32, 64)},
@@ -78,7 +79,7 @@ class Tensors:
                 start += size
             if len(values) != count:
                 raise Problem(422, f"{column.name}: the shape says {count:,} values, the data has {len(values):,}")
-            found[column.name] = [_value(column, value) for value in values]
+            found[column.name] = [plain(column, value) for value in values]
         if start != len(binary):
             raise Problem(400, f"{len(binary) - start:,} bytes at the end belong to no tensor")
         return found
@@ -166,7 +167,7 @@ def _unpacked(tensor: dict[str, Any], name: str, content: bytes) -> list[Any]:
     return values
 
 
-def _value(column: Column, value: Any) -> Any:
+def plain(column: Column, value: Any) -> Any:
     """One value as the row's JSON has it."""
     if isinstance(value, float):
         if math.isnan(value):

@@ -22,15 +22,35 @@ from bentos.classifier.columns import columns_of
 from bentos.classifier.predict import Asked, Predict
 from bentos.classifier.problems import Problem, require_method
 from bentos.classifier.protocol import Protocol, Reply, json_object, rows_of
-from bentos.classifier.tensors import DATATYPES, Tensors, packed, texts, wants
+from bentos.classifier.tensors import DATATYPES, OUTPUTS, Tensors, packed, texts, wants
 
 PREFIX = "/v2"
 PLATFORM = "xgboost"
-EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = ["binary_tensor_data", "model_configuration"]
 HEADER_LENGTH = b"inference-header-content-length"
 BINARY = "application/octet-stream"
-OUTPUTS = {"probability": "FP32", "decision": "BOOL", "prediction_id": "BYTES"}
-_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer)?")
+_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer|/config)?")
+
+
+# Extensions of Triton's that its clients ask for, and why they are not here.
+_NOT_HERE = {
+    "stats": "statistics are at /metrics, in Prometheus's format and for all processes together",
+    "repository": "models are loaded and unloaded with greenlight release and greenlight rollback alone",
+    "systemsharedmemory": "shared memory is not possible here; send the data with the request",
+    "cudasharedmemory": "shared memory is not possible here; send the data with the request",
+    "trace": "traces are set with GREENLIGHT_TRACING when the server starts",
+    "logging": "the log is set when the server starts",
+}
+# Parameters that change what an answer means or when it comes: left aside, they would be a promise that nobody keeps.
+_REFUSED = {
+    "sequence_id": "there are no sequences: each row is scored by itself",
+    "sequence_start": "there are no sequences: each row is scored by itself",
+    "sequence_end": "there are no sequences: each row is scored by itself",
+    "priority": "all requests have the same priority",
+    "timeout": "a request has 30 s; let the client give up sooner",
+    "classification": "the outputs are one class's probability and the decision; there is nothing to rank",
+    "shared_memory_region": "shared memory is not possible here; the answer carries the data",
+}
 
 
 class OpenInference(Protocol):
@@ -60,10 +80,20 @@ class OpenInference(Protocol):
         if path == "/v2/health/ready":  # this process answers nothing before its model has scored a row
             return {"ready": True}
         if not found:
-            raise Problem(404, f"no such path; ask /v2/models/{self.model}/infer, or /v2/models/{self.model}")
+            why = next((why for name, why in _NOT_HERE.items() if name in path.split("/")), "")
+            raise Problem(404, why or f"no such path; ask /v2/models/{self.model}/infer, or /v2/models/{self.model}")
         if found["verb"] == "/ready":
             return {"name": self.model, "ready": True}
         columns = columns_of(self.predict.scorer.dataset.request.Row)
+        if found["verb"] == "/config":
+            return {
+                "name": self.model,
+                "platform": PLATFORM,
+                "backend": PLATFORM,
+                "max_batch_size": 0,  # the number of rows is in the shapes
+                "input": [_configured(c.name, DATATYPES[c.kind]) | {"optional": not c.required} for c in columns],
+                "output": [_configured(name, kind) for name, kind in OUTPUTS.items()],
+            }
         return {
             "name": self.model,
             "versions": [self.predict.version],
@@ -75,6 +105,7 @@ class OpenInference(Protocol):
     async def _infer(self, asked: Asked, scope: Scope, receive: Receive) -> Reply:
         head, binary = _split(wire.header(scope, HEADER_LENGTH), await wire.body_of(scope, receive))
         request = json_object(head)
+        _require_plain(request.get("parameters"))
         outputs = _outputs(request)
         if self._tensors is None:
             self._tensors = Tensors(columns_of(self.predict.scorer.dataset.request.Row))
@@ -104,6 +135,19 @@ class OpenInference(Protocol):
         return Reply(b"".join([answer, *tail]), headers, BINARY)
 
 
+def _configured(name: str, datatype: str) -> dict[str, Any]:
+    kind = "STRING" if datatype == "BYTES" else datatype
+    return {"name": name, "data_type": f"TYPE_{kind}", "dims": [-1]}
+
+
+def _require_plain(parameters: Any) -> None:
+    """Refuse parameters that ask for what is not possible here; zeros and false ask for nothing."""
+    if isinstance(parameters, dict):
+        for name, why in _REFUSED.items():
+            if parameters.get(name):
+                raise Problem(422, f"the parameter {name} is not possible here: {why}")
+
+
 def _split(length: bytes | None, content: bytes) -> tuple[bytes, bytes]:
     """The JSON of a request, and the binary tensors behind it."""
     if length is None:
@@ -127,5 +171,6 @@ def _outputs(request: dict[str, Any]) -> dict[str, bool]:
         name = one.get("name")
         if not isinstance(name, str) or name not in OUTPUTS:
             raise Problem(422, f"there is no output {str(name)[:80]!r}; {', '.join(OUTPUTS)} are")
+        _require_plain(one.get("parameters"))
         found[name] = wants(one.get("parameters"), "binary_data", default)
     return found

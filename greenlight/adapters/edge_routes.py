@@ -21,13 +21,29 @@ ASKED = "predictions"
 NOT_LIVE = {"error": "no version is live yet", "todo": "run greenlight retrain"}
 NO_SUCH_PATH = {"error": "no such path", "todo": "see /docs; predictions are asked with POST /predict"}
 # What a model server answers. Everything else is answered by the edge itself.
-PATHS = ("/", "/labels", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics", "/v2")
+PATHS = (
+    "/",
+    "/labels",
+    "/docs",
+    "/openapi.json",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/v2",
+    "/ping",
+    "/health",
+    "/version",
+    "/schema.json",
+)
 PREFIXES = ("/static_content/", "/v2/", "/v1/models/")
+# TensorFlow Serving's ways to ask for a prediction.
+TF_VERBS = ("predict", "classify", "regress")
 # What a candidate gets its share of: it may be asked twice, and copied, because it changes nothing.
 PREDICTIONS: tuple[dict[str, Any], ...] = (
     {"path": "/predict"},
+    {"path": "/invocations"},
     {"safe_regex": {"regex": "/v2/models/[^/]+/infer"}},
-    {"safe_regex": {"regex": "/v1/models/[^/:]+:predict"}},
+    {"safe_regex": {"regex": f"/v1/models/[^/:]+:({'|'.join(TF_VERBS)})"}},
 )
 # What changes something: asked once, never copied, never asked again on its own.
 CHANGES = frozenset({"/labels"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from greenlight.adapters.edge_routes import PIN
+from greenlight.adapters.edge_routes import PIN, TF_VERBS
 from greenlight.adapters.kubernetes import NO_SUCH_VERSION, Cluster, Manifest, metadata
 from greenlight.core.assignment import TOTAL
 from greenlight.core.rollout import Traffic
@@ -33,7 +33,7 @@ def route(app: str, traffic: Traffic, cluster: Cluster) -> Manifest:
             todo="plan it without ab and with canary.sticky: false, or run this release on one machine",
         )
     model = app.replace("-", "_")
-    asked = ["/predict", f"/v2/models/{model}/infer", f"/v1/models/{model}:predict"]
+    asked = ["/predict", "/invocations", f"/v2/models/{model}/infer", *(f"/v1/models/{model}:{v}" for v in TF_VERBS)]
     named: dict[str, list[str]] = {version: [version] for version in traffic.addressable}
     named.setdefault(traffic.stable, [traffic.stable]).append("stable")
     if traffic.candidate:
@@ -81,7 +81,7 @@ def _pinned(app: str, version: str, names: Sequence[str], asked: Sequence[str], 
     where = [f"versions/{version}", f"versions/{version[1:]}", *(f"labels/{n}" for n in names if n != version)]
     for place in where:
         matches.append(_match(f"/v1/models/{model}/{place}", whole=False))
-        matches.append(_match(f"/v1/models/{model}/{place}:predict"))
+        matches += [_match(f"/v1/models/{model}/{place}:{verb}") for verb in TF_VERBS]
         matches.append(_match(f"/v2/models/{model}/{place}", whole=False))
     return {"matches": matches, "backendRefs": [_backend(app, version)]}
 

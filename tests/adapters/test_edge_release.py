@@ -247,3 +247,12 @@ def test_the_other_versions_clusters_are_left_alone_when_one_comes_or_goes(edge:
     assert (counts(edge).candidate.requests, counts(edge).stable.requests) == (
         before.candidate.requests, before.stable.requests
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/predict", "/invocations", "/v2/models/m/infer", *(f"/v1/models/m:{verb}" for verb in edge_routes.TF_VERBS)],
+)
+def test_a_candidate_gets_its_share_of_every_way_to_ask(edge: World, path: str) -> None:
+    edge.edge.set_traffic(shared(10_000))
+    assert edge.ask(2, path).by_version == {"v2": 2}

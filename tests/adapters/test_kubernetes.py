@@ -56,6 +56,8 @@ def answered(route: dict[str, Any], path: str, **headers: str) -> dict[str, int]
         ("/v1/models/flight_delay:predict", {"x_model_pin": "v2"}, "v2"),
         ("/v1/models/flight_delay/versions/3:predict", {}, "v3"),
         ("/v1/models/flight_delay/labels/stable:predict", {}, "v2"),
+        ("/v1/models/flight_delay/versions/3:regress", {}, "v3"),
+        ("/invocations", {"x_model_pin": "v3"}, "v3"),
         ("/v1/models/flight_delay/versions/3", {}, "v3"),
         ("/v2/models/flight_delay/versions/v3/infer", {}, "v3"),
         ("/predict", {"x_model_pin": "v9"}, "no-such-version"),
@@ -69,7 +71,17 @@ def test_a_request_that_names_a_version_reaches_that_one_or_none(
     assert list(answered(route, path, **headers)) == [f"flight-delay-{version}"]
 
 
-@pytest.mark.parametrize("path", ["/predict", "/v2/models/flight_delay/infer", "/v1/models/flight_delay:predict"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/predict",
+        "/v2/models/flight_delay/infer",
+        "/v1/models/flight_delay:predict",
+        "/v1/models/flight_delay:classify",
+        "/v1/models/flight_delay:regress",
+        "/invocations",
+    ],
+)
 def test_predictions_are_shared_and_copied_whichever_protocol_asks(path: str) -> None:
     shared = kubernetes_routes.route("flight-delay", Traffic("v2", "v3", weight=2_500, addressable=BOTH), CLUSTER)
     assert answered(shared, path) == {"flight-delay-v3": 2_500, "flight-delay-v2": 7_500}

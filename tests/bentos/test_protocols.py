@@ -20,14 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import httpx
 import numpy as np
+import pandas as pd
 import polars as pl
 import psutil
 import pytest
 import schemathesis
 import serving_kit as kit
 import tritonclient.http as triton
+from bentoml.exceptions import BentoMLException
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -383,6 +386,139 @@ def test_tensorflow_servings_errors_are_one_sentence(server: Server) -> None:
     assert server.http.get(f"/v1/models/{MODEL}/versions/4").status_code == 404
     wrong = server.http.get(f"/v1/models/{MODEL}:predict")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+def test_tensorflow_servings_metadata_declares_what_predict_takes(server: Server) -> None:
+    for path in (f"/v1/models/{MODEL}/metadata", f"/v1/models/{MODEL}/versions/3/metadata"):
+        found = server.http.get(path).json()
+        assert found["model_spec"] == {"name": MODEL, "signature_name": "", "version": "3"}
+        signature = found["metadata"]["signature_def"]["signature_def"]["serving_default"]
+        assert signature["inputs"].keys() == REQUEST.Row.model_fields.keys()
+        assert signature["inputs"]["distance"]["dtype"] == "DT_DOUBLE"
+        assert signature["outputs"].keys() == {"probability", "decision", "prediction_id"}
+
+
+def kept(server: Server, prediction: str) -> bool:
+    found = PredictionLog(server.home).scan("v3").filter(pl.col("prediction_id") == prediction)
+    return found.collect().height == 1
+
+
+def test_tensorflow_servings_classify_and_regress_score_as_predict(server: Server) -> None:
+    rows = kit.requests(3)
+    wanted = [p["probability"] for p in server.predict(rows)]
+    shared, listed = (
+        {"distance": rows[0]["distance"]},
+        [{k: [v] for k, v in row.items() if k != "distance"} for row in rows],
+    )
+    for body in ({"examples": rows}, {"context": shared, "examples": listed}):
+        answer = server.http.post(f"/v1/models/{MODEL}:regress", json=body)
+        assert answer.json() == {"result": wanted}
+        classes = server.http.post(f"/v1/models/{MODEL}/versions/3:classify", json=body).json()["result"]
+        assert [dict(one) for one in classes] == [{"false": 1 - p, "true": p} for p in wanted]
+    name = answer.headers["x-prediction-name"]
+    assert wait_until(lambda: kept(server, f"{name}-2"), 10, 0.1), "kept like every prediction"
+    for wrong in (
+        {},
+        {"examples": {}},
+        {"examples": [1]},
+        {"examples": [{"carrier": "UA"}]},
+        {"instances": rows},
+        {"examples": rows, "context": 1},
+    ):
+        answer = server.http.post(f"/v1/models/{MODEL}:classify", json=wrong)
+        assert (answer.status_code, set(answer.json())) == (422, {"error"})
+    assert server.http.get(f"/v1/models/{MODEL}:regress").headers["allow"] == "POST"
+
+
+def test_mlflows_clients_get_the_scores_whatever_the_shape(server: Server) -> None:
+    rows = kit.requests(3)
+    wanted = [p["probability"] for p in server.predict(rows)]
+    frame = pd.DataFrame(rows)
+    frame["flight"] = frame["flight"].astype(float)  # as pandas has whole numbers beside one that is missing
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    shapes: dict[str, Any] = {
+        "dataframe_split": json.loads(frame.to_json(orient="split")),
+        "dataframe_records": json.loads(frame.to_json(orient="records")),
+        "instances": rows,
+        "inputs": columns,
+    }
+    for shape, data in shapes.items():
+        answer = server.http.post("/invocations", json={shape: data, "params": {}})
+        assert answer.status_code == 200, (shape, answer.text)
+        assert [p["probability"] for p in answer.json()["predictions"]] == wanted
+    answer = server.http.post(
+        "/invocations", content=frame.to_csv(index=False), headers={"content-type": "text/csv; charset=utf-8"}
+    )
+    assert [p["probability"] for p in answer.json()["predictions"]] == wanted, answer.text
+    name = answer.json()["predictions"][2]["prediction_id"]
+    assert wait_until(lambda: kept(server, name), 10, 0.1), "kept like every prediction"
+    for path in ("/ping", "/health"):
+        assert server.http.get(path).status_code == server.http.head(path).status_code == 200
+    assert re.fullmatch(r"[0-9.]+", server.http.get("/version").text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "words"),
+    [
+        ("application/json", "[1]", 422, "object"),
+        ("application/json", "{", 400, "not JSON"),
+        ("application/json", "{}", 422, "exactly one of dataframe_split"),
+        ("application/json", '{"instances": [], "inputs": {}}', 422, "exactly one"),
+        ("application/json", '{"inputs": [[1, 2]]}', 422, "columns' names"),
+        ("application/json", '{"inputs": {"a": 1}}', 422, "list of values per column"),
+        ("application/json", '{"dataframe_split": {"columns": ["a", "b"], "data": [[1]]}}', 422, "row 0 of `data`"),
+        ("application/json", '{"dataframe_split": {"columns": ["a", "a"], "data": []}}', 422, "once"),
+        ("application/json", '{"dataframe_split": [1]}', 422, "`columns` and `data`"),
+        ("application/json", '{"instances": [], "params": {"t": 1}}', 422, "params"),
+        ("application/json", '{"instances": [], "other": 1}', 422, "'other' is not a known key"),
+        ("application/json", '{"instances": [{"distance": "x"}]}', 422, "row 0, field"),
+        ("text/csv", "a,a\n1,2\n", 422, "'a' is there twice"),
+        ("text/csv", "a,b\n1\n", 422, "row 0 has 1 values, the header names 2"),
+        ("text/csv", 'a,b\n"1,2\n', 400, "not CSV"),
+        ("text/csv", b"a\n\xff\n", 400, "not UTF-8"),
+        ("text/csv", "", 422, "at least 1 row"),
+        ("text/plain", "a", 415, "'text/plain'"),
+    ],
+)
+def test_mlflows_clients_hear_what_is_wrong(server: Server, kind: str, body: Any, status: int, words: str) -> None:
+    answer = server.http.post("/invocations", content=body, headers={"content-type": kind})
+    assert (answer.status_code, set(answer.json())) == (status, {"error_code", "message"})
+    assert (words in answer.json()["message"], answer.json()["error_code"]) == (True, "BAD_REQUEST"), answer.text
+
+
+def test_bentomls_own_client_predicts(server: Server) -> None:
+    rows = kit.requests(2)
+    wanted = [p["probability"] for p in server.predict(rows)]
+    for url in (f"http://{server.address}", f"file://{runtime_dir(server.home) / 'model-v3-1.sock'}"):
+        with bentoml.SyncHTTPClient(url) as client:
+            found = client.predict(rows=rows)
+            assert [p["probability"] for p in found["predictions"]] == wanted
+            with pytest.raises(BentoMLException, match="field distance"):
+                client.predict(rows=[{**rows[0], "distance": "x"}])
+
+
+def test_tritons_client_reads_the_configuration_and_hears_of_what_is_not_here(server: Server) -> None:
+    client = triton.InferenceServerClient(server.address)
+    found = client.get_model_config(MODEL)
+    assert {c["name"]: c["data_type"] for c in found["output"]} == {
+        "probability": "TYPE_FP32",
+        "decision": "TYPE_BOOL",
+        "prediction_id": "TYPE_STRING",
+    }
+    assert {c["name"] for c in found["input"]} == REQUEST.Row.model_fields.keys()
+    with pytest.raises(InferenceServerException, match="/metrics"):
+        client.get_inference_statistics(MODEL)
+    rows = kit.requests(1)
+    for asked, words in (
+        ({"sequence_id": 7, "sequence_start": True}, "no sequences"),
+        ({"priority": 1}, "priority"),
+        ({"timeout": 1000}, "timeout"),
+        ({"outputs": [triton.InferRequestedOutput("probability", class_count=2)]}, "classification"),
+    ):
+        with pytest.raises(InferenceServerException, match=words) as refused:
+            client.infer(MODEL, tensors(client, rows), **asked)
+        assert refused.value.status() == "422"
+    assert client.infer(MODEL, tensors(client, rows), sequence_id=0).as_numpy("probability").shape == (1,)
 
 
 @pytest.mark.parametrize("kind", [ARROW, PARQUET])
