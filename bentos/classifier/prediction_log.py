@@ -41,6 +41,9 @@ OVERHEAD_BYTES = 500  # of what is queued beside a body: headers, numbers, objec
 # The writer holds Python's lock while it makes lines. After this much it writes, which lets go of the lock, so that no
 # answer waits for a whole batch.
 WRITE_BYTES = 32 * 1024
+# Nor for that part of one: whoever waits for the lock gets it after 5 ms, or in a pause. Letting go of it
+# for no time is not enough, the writer would have it back before the other wakes.
+PAUSE_ANSWERS, PAUSE_S = 16, 0.0002
 WAIT_AT_END_S = 5.0
 
 
@@ -152,9 +155,12 @@ class PredictionLog:
         """Write everything that waits now."""
         self._counters.lag(time.time() - self._queue[0].at / 1e6 if self._queue else 0.0)
         while self._queue:
-            lines, size, rows = bytearray(), 0, 0
+            lines, size, rows, taken = bytearray(), 0, 0, 0
             while self._queue and len(lines) < WRITE_BYTES:
                 answered = self._queue.popleft()
+                taken += 1
+                if taken % PAUSE_ANSWERS == 0 and not self._closing:
+                    time.sleep(PAUSE_S)
                 size += len(answered.body) + OVERHEAD_BYTES
                 try:
                     lines += prediction_record.encode(answered, self._privacy, _let_others_run)

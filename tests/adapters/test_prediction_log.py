@@ -432,3 +432,19 @@ def _count_or_compact(task: tuple[Path, int]) -> int:
         log.compact(1024)
         return 0
     return log.scan().select(pl.len()).collect().item()
+
+
+def test_the_writer_lets_answers_through_between_a_few_lines(tmp_path: Path) -> None:
+    kept = writer.PredictionLog(LogSettings(tmp_path / "predictions", 2**30, Privacy()), "v1", Noted())  # type: ignore[arg-type]
+    before, seen = sys.getswitchinterval(), set()
+    sys.setswitchinterval(30)  # Python takes the lock from nobody: what others see, the writer let them see
+    try:
+        for i in range(1600):
+            kept.add(Answered(i, "a" * 32, [], b'{"rows": [' + b" " * 100 + b"]}", [0.5], [False], 1.0, 200))
+        while kept._queue:
+            seen.add(len(kept._queue))
+            time.sleep(0)
+    finally:
+        sys.setswitchinterval(before)
+        kept.close()
+    assert len(seen) > 30, "a write takes more than 100 lines; pauses come after 16"
