@@ -15,7 +15,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Missing(Exception):
-    """A number that a gate needs is absent, empty or not a number."""
+    """A number that a gate needs is absent or no number: the document is not what it should be."""
+
+
+class Unknown(Missing):
+    """A number that the evaluation could not know, such as a standard error over one cluster: JSON's null."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ class Evidence:
         Raises
         ------
         Missing
-            There is no standard error, or it was counted over fewer than two clusters.
+            There is no standard error.
+        Unknown
+            It was counted over fewer than two clusters.
         """
         clusters = self.number("evaluation", "uncertainty", "clusters")
         se = self.number("evaluation", "uncertainty", *keys, "se")
@@ -122,10 +128,14 @@ class Evidence:
         Raises
         ------
         Missing
-            The standard error is negative, or there are fewer than two clusters.
+            The standard error is negative.
+        Unknown
+            There are fewer than two clusters.
         """
-        if se < 0 or clusters < 2:
-            raise Missing(f"a standard error of {se} over {clusters:.0f} clusters is none; it")
+        if se < 0 or clusters < 0:
+            raise Missing(f"a standard error of {se} over {clusters:.0f} clusters is none")
+        if clusters < 2:
+            raise Unknown(f"a standard error over {clusters:.0f} {self.unit}s is not known")
         error = error or self.error(limits)
         reach = t_quantile(1 - error, clusters - 1) * se
         return Interval(value, value - reach, value + reach, se, 1 - error, int(clusters), self.unit)
@@ -151,8 +161,10 @@ class Evidence:
         ------
         Missing
             There is none, or what is there is no finite number.
+        Unknown
+            The evaluation says that it could not be known.
         """
-        return finite(self.get(document, *keys), ".".join((document, *keys)))
+        return self.checked({"metrics": self.metrics, "evaluation": self.evaluation}, document, *keys)
 
     def text(self, document: str, *keys: str) -> str:
         """The text at a path, empty where there is none."""
@@ -198,10 +210,14 @@ class Evidence:
         ------
         Missing
             There is none.
+        Unknown
+            The evaluation says that it could not be known.
         """
         found: Any = row
         for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
+            if not isinstance(found, Mapping) or key not in found:
+                raise Missing(f"{'.'.join(keys)} is missing")
+            found = found[key]
         return finite(found, ".".join(keys))
 
     def champion(self) -> Champion | None:
@@ -254,7 +270,11 @@ def finite(value: Any, name: str) -> float:
     ------
     Missing
         It is anything else; a boolean is no number.
+    Unknown
+        It is None or NaN: measured, and not defined.
     """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise Unknown(f"{name} is not known")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Missing(f"{name} is missing")
     if not math.isfinite(value):

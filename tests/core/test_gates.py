@@ -186,6 +186,81 @@ class TestEveryGate:
                 assert check.explanation, (path, value)
 
 
+NUMBERS = [
+    (gate.name, path)
+    for gate in GATES
+    for path in NEEDS[gate.name]
+    if isinstance(_at(path), (int, float)) and not isinstance(_at(path), bool)
+]
+# Whatever the others say, the worst that a number can be.
+BAD: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "holdout_rows": (("metrics", "holdout", "positives"), 0),
+    "something_new": (("evaluation", "models", "candidate", "sha256"), "a" * 64),
+    "min_roc_auc": (("metrics", "candidate", "roc_auc"), 0.4),
+    "min_average_precision": (("metrics", "candidate", "average_precision_lift"), 0.5),
+    "champion_roc_auc": (("metrics", "candidate", "roc_auc"), 0.5),
+    "max_log_loss": (("metrics", "candidate", "log_loss_ratio"), 3.0),
+    "max_calibration_error": (("metrics", "candidate", "calibration_error"), 0.9),
+    "calibration_gap": (("metrics", "candidate", "calibration_gap"), -0.9),
+    "champion_log_loss": (("metrics", "candidate", "log_loss"), 3.0),
+    "slices_floor": (("evaluation", "slices", 1, "roc_auc", "candidate"), 0.1),
+    "slices_champion": (("evaluation", "slices", 1, "roc_auc", "candidate"), 0.1),
+    "slices_found": (("evaluation", "found", "rows", 0, "roc_auc", "candidate"), 0.1),
+    "fairness": (
+        ("evaluation", "groups"),
+        [{"column": "sex", "apart": {"selected": {"difference": 0.9, "se": 0.01, "pairs": 1, "between": ["f", "m"]}}}],
+    ),
+    "holdout_unseen": (("evaluation", "models", "candidate", "stopped_on"), "2013-08"),
+    "time_travel": (("evaluation", "time", "train", "last"), "2013-08-02"),
+    "known_after": (("evaluation", "known_after", "used"), ["dep_delay"]),
+    "single_feature": (("evaluation", "features", 0, "roc_auc_alone"), 0.99),
+    "too_good": (("metrics", "candidate", "roc_auc"), 0.99),
+    "answers": (("evaluation", "behaviour", "legal", "unanswered"), ["a null"]),
+    "invariance": (("evaluation", "behaviour", "invariances", 0, "largest_change"), 0.5),
+    "directions": (("evaluation", "behaviour", "directions", 0, "mean_effect"), -0.5),
+    "stability": (("evaluation", "stability", 0, "twin"), 0.5),
+    "size": (("evaluation", "models", "candidate", "trees"), 10**6),
+}
+
+
+class TestUnknownIsNotBad:
+    @pytest.mark.parametrize("unknown", [None, math.nan])
+    @pytest.mark.parametrize(("name", "path"), NUMBERS)
+    def test_what_could_not_be_known_cannot_be_decided(self, name: str, path: tuple[Any, ...], unknown: Any) -> None:
+        check = _judge(*_changed(path, unknown)).check(name)
+        assert check.passed is None, check.explanation
+        assert check.explanation.endswith(".")
+
+    @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+    def test_what_is_bad_fails(self, gate: Gate) -> None:
+        check = _judge(*_changed(*BAD[gate.name])).check(gate.name)
+        assert check.passed is False, check.explanation
+        assert check.explanation.endswith(".")
+
+    @pytest.mark.parametrize("clusters", [1, 2, 7])
+    def test_a_holdout_of_too_few_clusters_rejects_nobody_for_that(self, clusters: int) -> None:
+        verdict = _judge(*_changed(CLUSTERS, clusters))
+        assert verdict.decision == "inconclusive"
+
+    @pytest.mark.parametrize(("clusters", "se"), [(1, None), (1, 0.0), (7, 0.01)])
+    def test_a_slice_of_too_few_clusters_is_not_tested(self, clusters: int, se: float | None) -> None:
+        for name, where in (("slices_found", ("found", "rows")), ("slices_champion", ("slices",))):
+            evaluation = _changed(("evaluation", *where, 0, "clusters"), clusters)[1]
+            row = evaluation["found"]["rows"][0] if name == "slices_found" else evaluation["slices"][0]
+            row["se"] = dict.fromkeys(row["se"], se)
+            check = _judge(METRICS, evaluation).check(name)
+            assert check.passed is True, check.explanation
+            assert len(check.evidence["not_tested"]) >= 1
+
+    def test_only_slices_of_too_few_clusters_cannot_be_decided(self) -> None:
+        evaluation = _changed(("evaluation", "dataset"), "d")[1]
+        for row in evaluation["found"]["rows"]:
+            row |= {"clusters": 1, "se": dict.fromkeys(row["se"])}
+        check = _judge(METRICS, evaluation).check("slices_found")
+        assert check.passed is None
+        assert "fewer than 8 days" in check.explanation
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PATHS), st.sampled_from(RUBBISH[:7]))
 def test_rubbish_anywhere_never_promotes_and_never_raises(path: tuple[Any, ...], value: Any) -> None:
