@@ -220,8 +220,11 @@ class Evidence:
             found = found[key]
         return finite(found, ".".join(keys))
 
-    def champion(self) -> Champion | None:
+    def champion(self, limits: GateParams | None = None) -> Champion | None:
         """The champion that the candidate was scored beside, None if the run has none.
+
+        With `limits`, one that is better on the holdout than it promised, by more than anything explains, counts as
+        having seen it: copies of its rows may have been trained on under another date.
 
         Raises
         ------
@@ -241,7 +244,42 @@ class Evidence:
             raise Missing("metrics.json has a champion, evaluation.models has none")
         if found is None:
             return None
-        return Champion(version, self.seen_holdout("champion"))
+        seen = self.seen_holdout("champion")
+        if limits is not None and not seen and (jump := self.jump("champion", limits)) > 0:
+            seen = f"{jump:.3f} of ROC AUC better than promised on"
+        return Champion(version, seen)
+
+    def jump(self, model: str, limits: GateParams) -> float:
+        """How far a model's ROC AUC on the holdout is from that on the month before, as far as nothing explains it.
+
+        What both models' scores did together is the month's doing; the rest counts if it is beyond
+        ``leak.max_jump`` and beyond chance.
+
+        Returns
+        -------
+        float
+            With its sign; 0 where all is as promised, or where the model has no month before that it has not seen.
+        """
+        if not isinstance(self.get("evaluation", "promised", model), Mapping):
+            return 0.0
+
+        def moved(name: str) -> float:
+            return self.number("metrics", name, "roc_auc") - self.number("evaluation", "promised", name, "roc_auc")
+
+        found, other = moved(model), "champion" if model == "candidate" else "candidate"
+        left = found
+        if isinstance(self.get("evaluation", "promised", other), Mapping):
+            left = found - moved(other)
+        own = math.copysign(min(abs(found), abs(left)), found) if found * left > 0 else 0.0
+        after = self.number("evaluation", "uncertainty", "models", model, "roc_auc", "se")
+        before = self.number("evaluation", "promised", model, "se")
+        clusters = min(
+            self.number("evaluation", "uncertainty", "clusters"), self.number("evaluation", "promised", "clusters")
+        )
+        se = math.hypot(after, before) if min(after, before) >= 0 else -1.0
+        reach = self.bounded(own, se, clusters, limits)
+        sure = reach.low > 0 or reach.high < 0
+        return own if sure and abs(own) > limits.leak.max_jump else 0.0
 
     def seen_holdout(self, model: str) -> str:
         """How training has touched the holdout or anything newer: ``trained on``, ``stopped on`` or empty.

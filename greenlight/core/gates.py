@@ -203,6 +203,7 @@ GATES: tuple[Gate, ...] = (
     Gate("known_after", "Is every feature known when it is needed?", leak_gates.known_after, LEAKS),
     Gate("single_feature", "Does it need more than one feature?", leak_gates.single_feature, LEAKS),
     Gate("too_good", "Is it believable?", leak_gates.too_good, LEAKS),
+    Gate("as_promised", "Is every score where it was promised?", leak_gates.as_promised, LEAKS),
     Gate("answers", "Does every legal request get an answer?", conduct_gates.answers, CONDUCT),
     Gate("invariance", "Does what must not matter not matter?", conduct_gates.invariance, CONDUCT),
     Gate("directions", "Does what makes it likelier not make it less likely?", conduct_gates.directions, CONDUCT),

@@ -38,7 +38,7 @@ def floor(evidence: Evidence, limits: GateParams) -> Answer:
 def drop(evidence: Evidence, limits: GateParams) -> Answer:
     """No testable slice is ranked much worse than by the champion."""
     limit = limits.slices.max_roc_auc_drop
-    if answer := _no_comparison(evidence, limit):
+    if answer := _no_comparison(evidence, limits, limit):
         return answer
     if not limits.slices.columns:
         return Answer(True, None, limit, "No slices are asked for.")
@@ -53,7 +53,7 @@ def drop(evidence: Evidence, limits: GateParams) -> Answer:
 
 def found(evidence: Evidence, limits: GateParams) -> Answer:
     """Of the slices that a search finds, none has collapsed or is much worse than with the champion."""
-    champion = evidence.champion()
+    champion = evidence.champion(limits)
     beside = champion is not None and not champion.seen_holdout
     limit = limits.slices.max_roc_auc_drop if beside else limits.slices.min_roc_auc
     if not limits.slices.search:
@@ -102,8 +102,8 @@ def is_large_enough(row: Row, limits: SliceParams) -> bool:
     return rows >= limits.min_rows and min(positives, rows - positives) >= limits.min_positives
 
 
-def _no_comparison(evidence: Evidence, limit: float) -> Answer | None:
-    champion = evidence.champion()
+def _no_comparison(evidence: Evidence, limits: GateParams, limit: float) -> Answer | None:
+    champion = evidence.champion(limits)
     if champion is None:
         return Answer(True, None, limit, "There is no champion; the floor alone counts.")
     return Answer(None, None, limit, seen_words(champion)) if champion.seen_holdout else None
