@@ -68,6 +68,8 @@ class LeakParams(Section):
 
     max_single_feature_share: float = Field(gt=0)
     max_roc_auc: Share
+    max_jump: Share = 0.10
+    max_gain: Share = 0.06
 
 
 class BehaviourParams(Section):

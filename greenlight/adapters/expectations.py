@@ -34,6 +34,7 @@ def check(
     periods: Sequence[str],
     *,
     known: Known | None = None,
+    learnt: Iterable[SnapshotFile] = (),
     only: tuple[str, str] | None = None,
     engine: Choice = "auto",
 ) -> Checked:
@@ -52,6 +53,8 @@ def check(
         Periods of the run, oldest first.
     known : callable, optional
         Content of a table and period as the champion's run had it; None where it had none.
+    learnt : Iterable[SnapshotFile], optional
+        What the champion learnt from in other periods than these: rows that stand there too are copies.
     only : tuple of str, optional
         Table and period that are judged; everything else is there to be compared with.
     engine : Choice
@@ -66,6 +69,8 @@ def check(
         files = sorted(files, key=lambda file: file.period)
     with Engine(engine) as opened:
         snapshot = _Snapshot(contract, opened, known, only)
+        for file in learnt:
+            snapshot.learn(file)
         for period, batch in groupby(files, key=lambda file: file.period):
             snapshot.take(period, list(batch))
         return snapshot.judge(periods)
@@ -103,6 +108,12 @@ class _Snapshot:
         else:
             self.taken += self.only is None or period == self.only[1]  # of the others, what is sound will do
             self._derive(period, raw)
+
+    def learn(self, file: SnapshotFile) -> None:
+        """Take what the champion learnt from, as far as it can still be read as the contract declares it."""
+        table = self.contract.table(file.table)
+        if table is not None and file.frame is not None and sound(file, column_facts(self.contract, [file])):
+            self.batches.learn(file.period, table, gather(self.contract, [file], set())[file.table])
 
     def judge(self, periods: Sequence[str]) -> Checked:
         """Ask the engine, and find out where what does not hold is."""

@@ -18,7 +18,7 @@ from greenlight.core.profiles import Profile, count, shifts
 from greenlight.core.rows import compare_rows
 
 NULLS = "nulls"  # one row per period, table and column: share of nulls, and its rise over the earlier periods
-COPIES = "copies"  # one row per period and table: share of the rows that stand in an earlier period, but for the date
+COPIES = "copies"  # one row per period and table: share of the rows that an earlier or learnt period has, but for dates
 FRESHNESS = "freshness"  # one row per period and table: days between the newest row and the end of the period
 CORRECTIONS = "corrections"  # one row per period and table that the champion's run knew too: what is different now
 BATCH_TABLES = (NULLS, COPIES, FRESHNESS, CORRECTIONS)
@@ -47,7 +47,10 @@ def null_rise(maximum: float, *, why: str, severity: Severity = "stop") -> Expec
 
 
 def copied(maximum: float, *, why: str, severity: Severity = "stop") -> Expectation:
-    """At most `maximum` of a period's rows stand in an earlier period too, but for year, month and instant."""
+    """At most `maximum` of a period's rows stand in an earlier period too, but for year, month and instant.
+
+    Earlier are the run's own periods before it, and every other one that the champion learnt from.
+    """
     return between(COPIES, "copied_share", None, maximum, why=why, severity=severity, unit="of the rows")
 
 
@@ -70,6 +73,7 @@ class Batches:
     _nulls: dict[tuple[str, str], list[tuple[str, float]]] = field(default_factory=dict)
     _hashes: dict[str, list[tuple[str, int, pl.Series]]] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    _learnt: dict[str, list[tuple[str, int, pl.Series]]] = field(default_factory=dict)
 
     def add(self, period: str, raw: Frames, derived: Frames) -> None:
         """Take the facts of one period: its tables as they came, and with what the dataset derives."""
@@ -84,6 +88,10 @@ class Batches:
         for profile in self.contract.profiles:
             if profile.table in derived:
                 self.counts.setdefault(profile, {})[period] = count(profile, derived[profile.table])
+
+    def learn(self, period: str, table: Table, frame: pl.DataFrame) -> None:
+        """Take rows that the champion learnt from, of a period that the run has not: what stands there is a copy."""
+        self._learnt.setdefault(table.name, []).append((period, frame.height, fingerprints(table, frame)))
 
     def correct(self, period: str, table: Table, before: pl.DataFrame, now: pl.DataFrame) -> None:
         """Take what changed in a period since the champion's run."""
@@ -147,7 +155,9 @@ class Batches:
         return found
 
     def _copy_rows(self) -> list[dict[str, object]]:
-        return [row for table, parts in self._hashes.items() for row in _copies(table, parts)]
+        return [
+            row for table, parts in self._hashes.items() for row in _copies(table, parts, self._learnt.get(table, []))
+        ]
 
     def _keep(self, name: str, period: str, table: str, facts: Mapping[str, object]) -> None:
         self._rows.setdefault(name, []).append({"period": period, "table": table, "of": table, **facts})
@@ -177,8 +187,11 @@ def _thinning(rows: int) -> int:
     return factor
 
 
-def _copies(table: str, parts: Sequence[tuple[str, int, pl.Series]]) -> list[dict[str, object]]:
-    """Per period: which share of its rows was in an earlier one, and in which most of them."""
+def _copies(
+    table: str, own: Sequence[tuple[str, int, pl.Series]], learnt: Sequence[tuple[str, int, pl.Series]]
+) -> list[dict[str, object]]:
+    """Per period of `own`: which share of its rows was in an earlier or learnt one, and in which most of them."""
+    parts = [*learnt, *own]
     factor = max((_thinning(rows) for _, rows, _ in parts), default=1)
     seen = pl.concat(
         pl.DataFrame({"hash": hashes.filter(hashes % factor == 0)}).with_columns(place=pl.lit(place, pl.Int64))
@@ -189,10 +202,10 @@ def _copies(table: str, parts: Sequence[tuple[str, int, pl.Series]]) -> list[dic
     again = sources.filter(pl.col("first") < pl.col("place")).group_by("place", "first").len()
     looked = dict(sources.group_by("place").len().rows())
     found: list[dict[str, object]] = []
-    for place, (period, rows, _) in enumerate(parts):
-        own = again.filter(pl.col("place") == place).sort("len", "first", descending=[True, False])
-        share = own.get_column("len").sum() / looked[place] if looked.get(place) else 0.0
-        most = parts[own.item(0, "first")][0] if own.height else ""
+    for place, (period, rows, _) in enumerate(parts[len(learnt) :], start=len(learnt)):
+        its = again.filter(pl.col("place") == place).sort("len", "first", descending=[True, False])
+        share = its.get_column("len").sum() / looked[place] if looked.get(place) else 0.0
+        most = parts[its.item(0, "first")][0] if its.height else ""
         row = {"period": period, "table": table, "of": table, "rows": rows, "copied_share": round(share, 9)}
         found.append({**row, "most_from": most})
     return found

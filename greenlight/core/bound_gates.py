@@ -83,7 +83,7 @@ def against_champion(metric: str, words: str, limit_name: str, worse: int, *, de
     def ask(evidence: Evidence, limits: GateParams) -> Answer:
         margin = float(getattr(limits.champion, limit_name))
         candidate = evidence.number("metrics", "candidate", metric)
-        champion = evidence.champion()
+        champion = evidence.champion(limits)
         if champion is None:
             return Answer(True, None, margin, "There is no champion; the minimum alone counts.")
         facts: dict[str, Any] = {"candidate": candidate, "seen_by_champion": champion.seen_holdout}

@@ -60,7 +60,7 @@ def stability(evidence: Evidence, limits: GateParams) -> Answer:
     """Another seed would have made much the same model: what ranks well by luck ranks otherwise next month."""
     rows, limit = evidence.rows("stability"), limits.stability.max_roc_auc_spread
     if len(rows) < limits.stability.seeds:
-        raise Missing(f"evaluation.stability has {len(rows)} of {limits.stability.seeds} other seeds; the spread")
+        raise Missing(f"evaluation.stability has {len(rows)} of {limits.stability.seeds} other seeds")
     if not rows:
         return Answer(True, None, limit, "No other seed was trained: gates.stability.seeds is 0.")
     areas = [Evidence.checked(row, name) for row in rows for name in ("candidate", "twin")]
@@ -81,7 +81,7 @@ def fairness(evidence: Evidence, limits: GateParams) -> Answer:
     found = [_apart(evidence, limits, column, m, its) for column in columns for m, its in _measures(column)]
     table, sure = [row for row, _ in found], {row["measure"]: interval for row, interval in found}
     if not table:
-        raise Missing("evaluation.groups has columns without a measure; what they show")
+        raise Missing("evaluation.groups has columns without a measure")
     table.sort(key=lambda row: (-(row["difference"] / max(row["limit"], 1e-9)), row["measure"]))
     facts: dict[str, Any] = {"intervals": table}
     small = [f"{column['column']} {name}" for column in columns for name in column.get("not_tested", [])]

@@ -15,7 +15,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Missing(Exception):
-    """A number that a gate needs is absent, empty or not a number."""
+    """A number that a gate needs is absent or no number: the document is not what it should be."""
+
+
+class Unknown(Missing):
+    """A number that the evaluation could not know, such as a standard error over one cluster: JSON's null."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ class Evidence:
         Raises
         ------
         Missing
-            There is no standard error, or it was counted over fewer than two clusters.
+            There is no standard error.
+        Unknown
+            It was counted over fewer than two clusters.
         """
         clusters = self.number("evaluation", "uncertainty", "clusters")
         se = self.number("evaluation", "uncertainty", *keys, "se")
@@ -122,10 +128,14 @@ class Evidence:
         Raises
         ------
         Missing
-            The standard error is negative, or there are fewer than two clusters.
+            The standard error is negative.
+        Unknown
+            There are fewer than two clusters.
         """
-        if se < 0 or clusters < 2:
-            raise Missing(f"a standard error of {se} over {clusters:.0f} clusters is none; it")
+        if se < 0 or clusters < 0:
+            raise Missing(f"a standard error of {se} over {clusters:.0f} clusters is none")
+        if clusters < 2:
+            raise Unknown(f"a standard error over {clusters:.0f} {self.unit}s is not known")
         error = error or self.error(limits)
         reach = t_quantile(1 - error, clusters - 1) * se
         return Interval(value, value - reach, value + reach, se, 1 - error, int(clusters), self.unit)
@@ -151,8 +161,10 @@ class Evidence:
         ------
         Missing
             There is none, or what is there is no finite number.
+        Unknown
+            The evaluation says that it could not be known.
         """
-        return finite(self.get(document, *keys), ".".join((document, *keys)))
+        return self.checked({"metrics": self.metrics, "evaluation": self.evaluation}, document, *keys)
 
     def text(self, document: str, *keys: str) -> str:
         """The text at a path, empty where there is none."""
@@ -198,14 +210,21 @@ class Evidence:
         ------
         Missing
             There is none.
+        Unknown
+            The evaluation says that it could not be known.
         """
         found: Any = row
         for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
+            if not isinstance(found, Mapping) or key not in found:
+                raise Missing(f"{'.'.join(keys)} is missing")
+            found = found[key]
         return finite(found, ".".join(keys))
 
-    def champion(self) -> Champion | None:
+    def champion(self, limits: GateParams | None = None) -> Champion | None:
         """The champion that the candidate was scored beside, None if the run has none.
+
+        With `limits`, one that is better on the holdout than it promised, by more than anything explains, counts as
+        having seen it: copies of its rows may have been trained on under another date.
 
         Raises
         ------
@@ -225,7 +244,42 @@ class Evidence:
             raise Missing("metrics.json has a champion, evaluation.models has none")
         if found is None:
             return None
-        return Champion(version, self.seen_holdout("champion"))
+        seen = self.seen_holdout("champion")
+        if limits is not None and not seen and (jump := self.jump("champion", limits)) > 0:
+            seen = f"{jump:.3f} of ROC AUC better than promised on"
+        return Champion(version, seen)
+
+    def jump(self, model: str, limits: GateParams) -> float:
+        """How far a model's ROC AUC on the holdout is from that on the month before, as far as nothing explains it.
+
+        What both models' scores did together is the month's doing; the rest counts if it is beyond
+        ``leak.max_jump`` and beyond chance.
+
+        Returns
+        -------
+        float
+            With its sign; 0 where all is as promised, or where the model has no month before that it has not seen.
+        """
+        if not isinstance(self.get("evaluation", "promised", model), Mapping):
+            return 0.0
+
+        def moved(name: str) -> float:
+            return self.number("metrics", name, "roc_auc") - self.number("evaluation", "promised", name, "roc_auc")
+
+        found, other = moved(model), "champion" if model == "candidate" else "candidate"
+        left = found
+        if isinstance(self.get("evaluation", "promised", other), Mapping):
+            left = found - moved(other)
+        own = math.copysign(min(abs(found), abs(left)), found) if found * left > 0 else 0.0
+        after = self.number("evaluation", "uncertainty", "models", model, "roc_auc", "se")
+        before = self.number("evaluation", "promised", model, "se")
+        clusters = min(
+            self.number("evaluation", "uncertainty", "clusters"), self.number("evaluation", "promised", "clusters")
+        )
+        se = math.hypot(after, before) if min(after, before) >= 0 else -1.0
+        reach = self.bounded(own, se, clusters, limits)
+        sure = reach.low > 0 or reach.high < 0
+        return own if sure and abs(own) > limits.leak.max_jump else 0.0
 
     def seen_holdout(self, model: str) -> str:
         """How training has touched the holdout or anything newer: ``trained on``, ``stopped on`` or empty.
@@ -254,7 +308,11 @@ def finite(value: Any, name: str) -> float:
     ------
     Missing
         It is anything else; a boolean is no number.
+    Unknown
+        It is None or NaN: measured, and not defined.
     """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise Unknown(f"{name} is not known")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Missing(f"{name} is missing")
     if not math.isfinite(value):

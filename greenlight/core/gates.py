@@ -1,7 +1,8 @@
 """The gates: one question each about a candidate, answered from the numbers of the evaluation.
 
-`judge` asks them all and never raises. Whatever is missing, is not a number or breaks a gate counts as "not passed":
-a gate that cannot see must not wave anyone through. To add a gate, write a function that takes `Evidence` and the
+`judge` asks them all and never raises. Whatever is missing, is not a number or breaks a gate counts as failed: a gate
+that cannot see must not wave anyone through. What the evaluation could not know (null) is neither good nor bad: it
+cannot be decided, which is no pass either. To add a gate, write a function that takes `Evidence` and the
 limits and returns an `Answer`, and append it to `GATES`; the contract tests over `GATES` then check it.
 """
 
@@ -15,7 +16,7 @@ from greenlight.config import GateParams, JudgedParams
 from greenlight.core import conduct_gates, leak_gates, slice_gates
 from greenlight.core.bound_gates import Asks, against_champion, calibration_gap, minimum
 from greenlight.core.check import Check
-from greenlight.core.evidence import Answer, Evidence, Missing
+from greenlight.core.evidence import Answer, Evidence, Missing, Unknown
 from greenlight.core.metrics import plain
 from greenlight.core.verdict import Verdict, decide
 
@@ -103,8 +104,10 @@ def _overrides(limits: GateParams, day: str) -> dict[str, dict[str, str]]:
 def _check(gate: Gate, evidence: Evidence, limits: GateParams, override: Mapping[str, str]) -> Check:
     try:
         answer = gate.ask(evidence, limits)
+    except Unknown as exc:
+        answer = Answer(None, explanation=f"This cannot be told: {exc}.")
     except Missing as exc:
-        answer = Answer(False, explanation=f"{exc}; what is not known does not pass.")
+        answer = Answer(False, explanation=f"The evaluation is not complete: {exc}. What is missing does not pass.")
     except Exception as exc:  # noqa: BLE001  fails closed: a gate that breaks must not let anyone through
         answer = Answer(False, explanation=f"The gate broke ({type(exc).__name__}: {exc}), which does not pass.")
     return Check(
@@ -200,6 +203,7 @@ GATES: tuple[Gate, ...] = (
     Gate("known_after", "Is every feature known when it is needed?", leak_gates.known_after, LEAKS),
     Gate("single_feature", "Does it need more than one feature?", leak_gates.single_feature, LEAKS),
     Gate("too_good", "Is it believable?", leak_gates.too_good, LEAKS),
+    Gate("as_promised", "Is every score where it was promised?", leak_gates.as_promised, LEAKS),
     Gate("answers", "Does every legal request get an answer?", conduct_gates.answers, CONDUCT),
     Gate("invariance", "Does what must not matter not matter?", conduct_gates.invariance, CONDUCT),
     Gate("directions", "Does what makes it likelier not make it less likely?", conduct_gates.directions, CONDUCT),

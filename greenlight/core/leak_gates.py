@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -49,6 +50,36 @@ def too_good(evidence: Evidence, limits: GateParams) -> Answer:
     if value > limit:
         return Answer(False, value, limit, f"ROC AUC {value:.3f} is too good to be true; look for a leak.")
     return Answer(True, value, limit, f"ROC AUC {value:.3f} is believable (up to {limit:.3f}).")
+
+
+def as_promised(evidence: Evidence, limits: GateParams) -> Answer:
+    """Neither model's score jumps, from the month before or away from the other model, by more than is explained."""
+    most, value = limits.leak.max_jump, evidence.number("metrics", "candidate", "roc_auc")
+    before = evidence.get("evaluation", "promised")
+    if not isinstance(before, Mapping):
+        raise Missing("evaluation.promised is missing")
+    month, champion = evidence.text("evaluation", "promised", "period"), evidence.champion()
+    facts: dict[str, Any] = {"month_before": month, "candidate": value}
+    facts["candidate_before"] = evidence.number("evaluation", "promised", "candidate", "roc_auc")
+    names = {"candidate": "The candidate"}
+    if champion is not None and not champion.seen_holdout and isinstance(before.get("champion"), Mapping):
+        names["champion"] = f"Champion {champion.version}"
+    for model, name in names.items():
+        jump = evidence.jump(model, limits)
+        if jump:
+            side = "better" if jump > 0 else "worse"
+            says = f"{name} ranks the holdout {abs(jump):.3f} {side} than it ranked {month}, and nothing explains it"
+            says = f"{says}; {most:.3f} is believable. Look for a leak, or for copies of rows that it learnt from."
+            return Answer(None, jump, most, says, facts)
+    if champion is not None and not champion.seen_holdout:
+        gain, limit = value - evidence.number("metrics", "champion", "roc_auc"), limits.leak.max_gain
+        facts["gain"] = gain
+        if gain > limit:
+            says = f"The candidate ranks the same rows {gain:.3f} better than champion {champion.version}"
+            says = f"{says}; up to {limit:.3f} is believable. Look for a leak; if the gain is real, override this gate."
+            return Answer(None, gain, limit, says, facts)
+    moved = value - facts["candidate_before"]
+    return Answer(True, moved, most, f"ROC AUC {value:.3f}, {moved:+.3f} from {month}: believable.", facts)
 
 
 def time_travel(evidence: Evidence, limits: GateParams) -> Answer:

@@ -2,8 +2,9 @@
 
 These are alarms over many looks, not one claim about each: with forty slices some look bad by chance. A slice fails
 where its loss is beyond the limit and would be beyond chance too after correcting for every slice looked at (Holm).
-Slices below the sizes in `gates.slices` are listed as not tested; not tested is not passed, and a column without a
-single testable slice decides nothing.
+Slices below the sizes in `gates.slices`, or of fewer than `gates.min_clusters` clusters (one weekday of a week is one
+day, and has no standard error), are listed as not tested; not tested is not passed, and a column without a single
+testable slice decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def floor(evidence: Evidence, limits: GateParams) -> Answer:
     limit = limits.slices.min_roc_auc
     if not limits.slices.columns:
         return Answer(True, None, limit, "No slices are asked for.")
-    tested, untested, idle = _sorted_out(evidence, limits.slices)
+    tested, untested, idle = _sorted_out(evidence, limits)
     facts: dict[str, Any] = {"tested": len(tested)}
     small = {"not_tested": [_name(row) for row in untested]}
     if not tested:
@@ -37,11 +38,11 @@ def floor(evidence: Evidence, limits: GateParams) -> Answer:
 def drop(evidence: Evidence, limits: GateParams) -> Answer:
     """No testable slice is ranked much worse than by the champion."""
     limit = limits.slices.max_roc_auc_drop
-    if answer := _no_comparison(evidence, limit):
+    if answer := _no_comparison(evidence, limits, limit):
         return answer
     if not limits.slices.columns:
         return Answer(True, None, limit, "No slices are asked for.")
-    tested, untested, idle = _sorted_out(evidence, limits.slices)
+    tested, untested, idle = _sorted_out(evidence, limits)
     facts: dict[str, Any] = {"tested": len(tested)}
     small = {"not_tested": [_name(row) for row in untested]}
     if not tested:
@@ -52,7 +53,7 @@ def drop(evidence: Evidence, limits: GateParams) -> Answer:
 
 def found(evidence: Evidence, limits: GateParams) -> Answer:
     """Of the slices that a search finds, none has collapsed or is much worse than with the champion."""
-    champion = evidence.champion()
+    champion = evidence.champion(limits)
     beside = champion is not None and not champion.seen_holdout
     limit = limits.slices.max_roc_auc_drop if beside else limits.slices.min_roc_auc
     if not limits.slices.search:
@@ -64,10 +65,29 @@ def found(evidence: Evidence, limits: GateParams) -> Answer:
     if not looked_at:
         return Answer(True, None, limit, "No pair of slices is large enough to look at; the declared ones count.")
     if not rows or looked_at < len(rows):
-        raise Missing(f"{len(rows)} slices are shown of {looked_at} that were looked at; the rest")
-    table = _table(evidence, limits, rows, "difference" if beside else "candidate", limit, looked_at)
+        raise Missing(f"{len(rows)} slices are shown of {looked_at} that were looked at")
+    tested = [row for row in rows if has_clusters(row, limits)]
+    small = {"not_tested": [_name(row) for row in rows if not has_clusters(row, limits)]} if tested != rows else {}
     facts: dict[str, Any] = {"looked_at": looked_at}
-    return _judged(table, limit, facts, {}, [], low=not beside, looks=looked_at)
+    if not tested:
+        says = f"Each of the {len(rows)} worst slices lies within fewer than {limits.min_clusters} {evidence.unit}s"
+        return Answer(None, None, limit, f"{says}, which decide nothing.", facts | small)
+    table = _table(evidence, limits, tested, "difference" if beside else "candidate", limit, looked_at)
+    return _judged(table, limit, facts, small, [], low=not beside, looks=looked_at)
+
+
+def has_clusters(row: Row, limits: GateParams) -> bool:
+    """Whether a slice lies in enough clusters to decide anything.
+
+    Raises
+    ------
+    Missing
+        Its number of clusters is, or is no such number.
+    """
+    clusters = Evidence.checked(row, "clusters")
+    if clusters < 0:
+        raise Missing(f"the clusters of {_name(row)} are {clusters:.0f}, which is no number of clusters")
+    return clusters >= limits.min_clusters
 
 
 def is_large_enough(row: Row, limits: SliceParams) -> bool:
@@ -82,8 +102,8 @@ def is_large_enough(row: Row, limits: SliceParams) -> bool:
     return rows >= limits.min_rows and min(positives, rows - positives) >= limits.min_positives
 
 
-def _no_comparison(evidence: Evidence, limit: float) -> Answer | None:
-    champion = evidence.champion()
+def _no_comparison(evidence: Evidence, limits: GateParams, limit: float) -> Answer | None:
+    champion = evidence.champion(limits)
     if champion is None:
         return Answer(True, None, limit, "There is no champion; the floor alone counts.")
     return Answer(None, None, limit, seen_words(champion)) if champion.seen_holdout else None
@@ -174,15 +194,15 @@ def _most(worst: Row, count: int) -> str:
     return f"Of {count:,} slices {worst['slice']} {moved}"
 
 
-def _sorted_out(evidence: Evidence, limits: SliceParams) -> tuple[list[Row], list[Row], list[str]]:
+def _sorted_out(evidence: Evidence, limits: GateParams) -> tuple[list[Row], list[Row], list[str]]:
     """The slices that are tested, those that are not, and the columns without any that is."""
-    rows = [row for row in evidence.rows("slices") if row.get("column") in limits.columns]
-    gone = [column for column in limits.columns if not any(row["column"] == column for row in rows)]
+    rows = [row for row in evidence.rows("slices") if row.get("column") in limits.slices.columns]
+    gone = [column for column in limits.slices.columns if not any(row["column"] == column for row in rows)]
     if gone:
         raise Missing(f"slices by {', '.join(gone)} are missing")
-    tested = [row for row in rows if is_large_enough(row, limits)]
-    untested = [row for row in rows if not is_large_enough(row, limits)]
-    idle = [column for column in limits.columns if not any(row["column"] == column for row in tested)]
+    tested = [row for row in rows if is_large_enough(row, limits.slices) and has_clusters(row, limits)]
+    untested = [row for row in rows if row not in tested]
+    idle = [column for column in limits.slices.columns if not any(row["column"] == column for row in tested)]
     return tested, untested, idle
 
 
@@ -195,7 +215,7 @@ def _name(row: Row) -> str:
 
 
 def _idle_words(columns: list[str]) -> str:
-    return f"No slice by {' or '.join(columns)} is large enough to test."
+    return f"No slice by {' or '.join(columns)} is large enough to test, or lies in enough clusters."
 
 
 def _untested_words(small: Mapping[str, Any]) -> str:

@@ -49,7 +49,8 @@ def search(
     cuts : sequence of Cut
         From `cuts_of`.
     min_rows, min_positives : int
-        Smaller slices are not looked at; as many negatives are needed as positives.
+        Smaller slices are not looked at; as many negatives are needed as positives. Nor is one that lies within a
+        single cluster: it has no standard error.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def search(
             break
         rows, positives = _sizes(label, cut)
         scarce = np.minimum(positives, rows - positives)
-        large = np.flatnonzero((rows >= min_rows) & (scarce >= min_positives))
+        large = np.flatnonzero((rows >= min_rows) & (scarce >= min_positives) & _spans(cut, clusters))
         looked_at += large.size
         loss = areas["champion"] - areas["candidate"] if "champion" in areas else 0.5 - areas["candidate"]
         weighed = loss * np.sqrt(scarce) if "champion" in areas else loss
@@ -149,6 +150,17 @@ def _score_bins(score: Probabilities) -> NDArray[np.intp]:
 def _sizes(label: Labels, cut: Cut) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     parts = len(cut.names)
     return np.bincount(cut.member, minlength=parts), np.bincount(cut.member[label.astype(bool)], minlength=parts)
+
+
+def _spans(cut: Cut, clusters: Clusters) -> NDArray[np.bool_]:
+    """Which parts lie in more than one cluster."""
+    inside = cut.member >= 0
+    member, code = cut.member[inside], clusters.code[inside]
+    lowest = np.full(len(cut.names), clusters.count, dtype=np.intp)
+    highest = np.full(len(cut.names), -1, dtype=np.intp)
+    np.minimum.at(lowest, member, code)
+    np.maximum.at(highest, member, code)
+    return lowest < highest
 
 
 def _areas(label: Labels, bins: NDArray[np.intp], cut: Cut) -> NDArray[np.float64]:

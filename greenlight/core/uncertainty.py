@@ -109,6 +109,12 @@ def measure(
     }
 
 
+def ranked(label: Labels, score: Probabilities, clusters: Clusters) -> dict[str, float]:
+    """``roc_auc`` of scores, and its standard error ``se`` over clusters."""
+    area, pull = auc_influence(label, score)
+    return {"roc_auc": area, "se": clustered_se(pull, clusters)}
+
+
 def _pulls(label: Labels, score: Probabilities) -> dict[str, Floats]:
     """By metric, how much each row pulls at it."""
     return {

@@ -28,11 +28,13 @@ from greenlight.core.metrics import Probabilities, json_text, roc_auc
 from greenlight.core.model import Model, Scores
 from greenlight.core.slice_search import cuts_of
 from greenlight.core.training import first_rounds, rounds_of
+from greenlight.core.uncertainty import ranked
 from greenlight.errors import ConfigError, StageFailed
 from greenlight.stages.declared import Declared
 from greenlight.stages.score import read_model, score
 
 HOLDOUT = "holdout.parquet"
+STOP = "stop.parquet"
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -66,7 +68,7 @@ def run(params: Params, root: Path) -> str:
         The features, the model or the champion's folder is not complete, or the champion's code failed.
     """
     paths = params.paths
-    rows = _holdout_rows(root / paths.features / HOLDOUT)
+    rows = _rows_of(root / paths.features / HOLDOUT)
     declared = Declared.of(datasets.load(params.dataset))
     holdout = holdout_of(rows, params.gates.slices.columns, declared)
     candidate = read_model(root / paths.model)
@@ -88,6 +90,7 @@ def run(params: Params, root: Path) -> str:
     facts = {
         "time": _json(root / paths.features / "features.json").get("days"),
         "known_after": declared.known_after(candidate.manifest.features),
+        "promised": _promised(params, root, declared, candidate, champion),
         "stability": stability(_twins(root / paths.twins), candidate, matrix, holdout.label),
         "behaviour": declared.behaviour(candidate, rows, params.gates.behaviour.rows),
     }
@@ -152,12 +155,12 @@ def _twins(folder: Path) -> dict[int, bytes]:
     return {int(path.stem): path.read_bytes() for path in folder.glob("*.ubj")}
 
 
-def _holdout_rows(path: Path) -> pl.DataFrame:
+def _rows_of(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, memory_map=False)
     except (OSError, pl.exceptions.PolarsError) as exc:
         reason = str(exc).splitlines()[0]
-        raise StageFailed(f"the holdout cannot be read: {reason}", where=str(path), todo="run featurize") from exc
+        raise StageFailed(f"the rows to score cannot be read: {reason}", where=str(path), todo="run featurize") from exc
 
 
 def holdout_of(rows: pl.DataFrame, slice_columns: list[str], declared: Declared) -> Holdout:
@@ -219,15 +222,42 @@ def _champion(params: Params, root: Path, rows: pl.DataFrame) -> Champion | None
         )
     except (OSError, KeyError) as exc:
         raise StageFailed(f"the champion's model is not complete: {exc!r}", where=str(folder)) from exc
-    if manifest.get("code") == datasets.load(params.dataset).code_hash():
+    return Champion(facts, _champion_scores(params, root, rows, HOLDOUT))
+
+
+def _champion_scores(params: Params, root: Path, rows: pl.DataFrame, file: str) -> Probabilities:
+    """The champion's probabilities of `rows`, which stand in a file of the features."""
+    folder = root / params.paths.champion
+    if _json(folder / "model" / "model.json").get("code") == datasets.load(params.dataset).code_hash():
         probability = score(read_model(folder / "model"), rows).probability
     else:
         from greenlight.adapters.champion import score as score_with_own_code
 
-        probability = score_with_own_code(folder / "code", folder / "model", root / params.paths.features / HOLDOUT)
+        probability = score_with_own_code(folder / "code", folder / "model", root / params.paths.features / file)
     if probability.shape != (rows.height,):
         raise StageFailed(f"the champion answered {probability.shape[0]} rows of {rows.height}", where=str(folder))
-    return Champion(facts, probability)
+    return probability
+
+
+def _promised(
+    params: Params, root: Path, declared: Declared, candidate: Model, champion: Champion | None
+) -> dict[str, Any]:
+    """How well each model ranks the month that stopped the training; None for a champion that has seen that month.
+
+    The candidate's features are those of `featurize`, as of the start of that month.
+    """
+    features = root / params.paths.features
+    rows, period = _rows_of(features / STOP), candidate.manifest.stop
+    label, clusters = rows["label"].to_numpy(), declared.design(rows).clusters
+    mine = candidate.score_matrix(np.asarray(_array(features / "stop.npy"))).probability
+    unseen = champion is not None and max(champion.facts["stopped_on"], *champion.facts["trained_on"]) < period
+    theirs = _champion_scores(params, root, rows, STOP) if unseen else None
+    return {
+        "period": period,
+        "clusters": clusters.count,
+        "candidate": ranked(label, mine, clusters),
+        "champion": None if theirs is None else ranked(label, theirs, clusters),
+    }
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run(params: Params, root: Path) -> str:
     ``train.npy``, ``train_label.npy``, ``stop.npy``, ``stop_label.npy``: (n, k) float32 matrices and (n,) int8 labels.
     ``features.json``: features, vocabulary, rows per part, categories unseen and first and last
     day per part. ``lookups.json``: as of the
-    holdout. ``holdout.parquet``: request columns, ``label``, ``day``, ``period``.
+    holdout. ``holdout.parquet``, ``stop.parquet``: request columns, ``label``, ``day``, ``period``.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ def run(params: Params, root: Path) -> str:
     _, missing = dataset.features.row_features(columns, final, vocabulary)
     unseen["holdout"] = {name: n for name, n in missing.items() if n}
     holdout.write_parquet(folder / "holdout.parquet", compression="zstd")
+    rows.frames[periods.stop].write_parquet(folder / "stop.parquet", compression="zstd")
     (folder / "lookups.json").write_bytes(lookups_to_bytes(final))
     counts = {
         "train": sum(rows.frames[p].height for p in periods.train),

@@ -84,3 +84,12 @@ def test_the_order_of_rows_is_no_correction():
 
 def test_without_a_champion_there_is_an_empty_table_and_nothing_is_skipped():
     assert set(seen(month(1, range(10)))) == set(BATCH_TABLES)
+
+
+def test_rows_that_the_champion_learnt_from_are_copies_and_its_months_get_no_row_of_their_own():
+    found = Batches(CONTRACT)
+    found.learn("2012-01", TABLE, month(1, range(100)))
+    found.add("2013-01", {"t": month(1, range(1000, 1100))}, {})
+    found.add("2013-02", {"t": month(2, range(100))}, {})
+    rows = found.tables(["t"])["copies"].select("period", "copied_share", "most_from").rows()
+    assert rows == [("2013-01", 0.0, ""), ("2013-02", 1.0, "2012-01")]

@@ -114,6 +114,13 @@ NEEDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("evaluation", "features", 0, "roc_auc_alone"),
     ),
     "too_good": (("metrics", "candidate", "roc_auc"),),
+    "as_promised": (
+        ("metrics", "candidate", "roc_auc"),
+        ("evaluation", "promised"),
+        ("evaluation", "promised", "candidate", "roc_auc"),
+        ("evaluation", "promised", "candidate", "se"),
+        ("evaluation", "promised", "clusters"),
+    ),
 }
 PATHS = sorted({path for paths in NEEDS.values() for path in paths}, key=str)
 RUBBISH = (None, math.nan, math.inf, -math.inf, "0.7", True, [], {}, -1.0)
@@ -184,6 +191,144 @@ class TestEveryGate:
                 check = _judge(*_changed(path, value)).check(gate.name)
                 assert check.passed is not True, (path, value)
                 assert check.explanation, (path, value)
+
+
+NUMBERS = [
+    (gate.name, path)
+    for gate in GATES
+    for path in NEEDS[gate.name]
+    if isinstance(_at(path), (int, float)) and not isinstance(_at(path), bool)
+]
+# Whatever the others say, the worst that a number can be.
+BAD: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "holdout_rows": (("metrics", "holdout", "positives"), 0),
+    "something_new": (("evaluation", "models", "candidate", "sha256"), "a" * 64),
+    "min_roc_auc": (("metrics", "candidate", "roc_auc"), 0.4),
+    "min_average_precision": (("metrics", "candidate", "average_precision_lift"), 0.5),
+    "champion_roc_auc": (("metrics", "candidate", "roc_auc"), 0.5),
+    "max_log_loss": (("metrics", "candidate", "log_loss_ratio"), 3.0),
+    "max_calibration_error": (("metrics", "candidate", "calibration_error"), 0.9),
+    "calibration_gap": (("metrics", "candidate", "calibration_gap"), -0.9),
+    "champion_log_loss": (("metrics", "candidate", "log_loss"), 3.0),
+    "slices_floor": (("evaluation", "slices", 1, "roc_auc", "candidate"), 0.1),
+    "slices_champion": (("evaluation", "slices", 1, "roc_auc", "candidate"), 0.1),
+    "slices_found": (("evaluation", "found", "rows", 0, "roc_auc", "candidate"), 0.1),
+    "fairness": (
+        ("evaluation", "groups"),
+        [{"column": "sex", "apart": {"selected": {"difference": 0.9, "se": 0.01, "pairs": 1, "between": ["f", "m"]}}}],
+    ),
+    "holdout_unseen": (("evaluation", "models", "candidate", "stopped_on"), "2013-08"),
+    "time_travel": (("evaluation", "time", "train", "last"), "2013-08-02"),
+    "known_after": (("evaluation", "known_after", "used"), ["dep_delay"]),
+    "single_feature": (("evaluation", "features", 0, "roc_auc_alone"), 0.99),
+    "too_good": (("metrics", "candidate", "roc_auc"), 0.99),
+    "answers": (("evaluation", "behaviour", "legal", "unanswered"), ["a null"]),
+    "invariance": (("evaluation", "behaviour", "invariances", 0, "largest_change"), 0.5),
+    "directions": (("evaluation", "behaviour", "directions", 0, "mean_effect"), -0.5),
+    "stability": (("evaluation", "stability", 0, "twin"), 0.5),
+    "size": (("evaluation", "models", "candidate", "trees"), 10**6),
+}
+
+
+class TestUnknownIsNotBad:
+    @pytest.mark.parametrize("unknown", [None, math.nan])
+    @pytest.mark.parametrize(("name", "path"), NUMBERS)
+    def test_what_could_not_be_known_cannot_be_decided(self, name: str, path: tuple[Any, ...], unknown: Any) -> None:
+        check = _judge(*_changed(path, unknown)).check(name)
+        assert check.passed is None, check.explanation
+        assert check.explanation.endswith(".")
+
+    @pytest.mark.parametrize("gate", [g for g in GATES if g.name != "as_promised"], ids=lambda gate: gate.name)
+    def test_what_is_bad_fails(self, gate: Gate) -> None:
+        check = _judge(*_changed(*BAD[gate.name])).check(gate.name)
+        assert check.passed is False, check.explanation
+        assert check.explanation.endswith(".")
+
+    @pytest.mark.parametrize("clusters", [1, 2, 7])
+    def test_a_holdout_of_too_few_clusters_rejects_nobody_for_that(self, clusters: int) -> None:
+        verdict = _judge(*_changed(CLUSTERS, clusters))
+        assert verdict.decision == "inconclusive"
+
+    @pytest.mark.parametrize(("clusters", "se"), [(1, None), (1, 0.0), (7, 0.01)])
+    def test_a_slice_of_too_few_clusters_is_not_tested(self, clusters: int, se: float | None) -> None:
+        for name, where in (("slices_found", ("found", "rows")), ("slices_champion", ("slices",))):
+            evaluation = _changed(("evaluation", *where, 0, "clusters"), clusters)[1]
+            row = evaluation["found"]["rows"][0] if name == "slices_found" else evaluation["slices"][0]
+            row["se"] = dict.fromkeys(row["se"], se)
+            check = _judge(METRICS, evaluation).check(name)
+            assert check.passed is True, check.explanation
+            assert len(check.evidence["not_tested"]) >= 1
+
+    def test_only_slices_of_too_few_clusters_cannot_be_decided(self) -> None:
+        evaluation = _changed(("evaluation", "dataset"), "d")[1]
+        for row in evaluation["found"]["rows"]:
+            row |= {"clusters": 1, "se": dict.fromkeys(row["se"])}
+        check = _judge(METRICS, evaluation).check("slices_found")
+        assert check.passed is None
+        assert "fewer than 8 days" in check.explanation
+
+
+def _promised(**areas: float) -> dict[str, Any]:
+    """The evaluation with other ROC AUCs of the month before."""
+    evaluation = _changed(("evaluation", "dataset"), "d")[1]
+    for model, area in areas.items():
+        evaluation["promised"][model]["roc_auc"] = area
+    return evaluation
+
+
+class TestAsPromised:
+    MINE, THEIRS = METRICS["candidate"]["roc_auc"], METRICS["champion"]["roc_auc"]
+
+    @pytest.mark.parametrize("side", [-1, 1])
+    def test_a_month_that_moves_both_models_is_the_months_doing(self, side: int) -> None:
+        evaluation = _promised(candidate=self.MINE + side * 0.13, champion=self.THEIRS + side * 0.13)
+        assert _judge(METRICS, evaluation).decision == "promote"
+
+    @pytest.mark.parametrize("side", [-1, 1])
+    def test_a_jump_of_the_candidate_alone_cannot_be_decided(self, side: int) -> None:
+        verdict = _judge(METRICS, _promised(candidate=self.MINE + side * 0.13))
+        assert verdict.decision == "inconclusive"
+        assert "nothing explains it" in verdict.check("as_promised").explanation
+
+    def test_a_champion_that_knows_the_rows_rejects_nobody(self) -> None:
+        """It trained on copies of them: it is far better here than a month ago, and the candidate loses to it."""
+        metrics, _ = _changed(("metrics", "champion", "roc_auc"), self.MINE + 0.12)
+        metrics["champion"]["log_loss"] = metrics["candidate"]["log_loss"] - 0.1
+        unexplained = _judge(metrics, _promised(champion=self.MINE + 0.11))
+        assert unexplained.check("champion_roc_auc").passed is False
+        verdict = _judge(metrics, _promised(champion=self.MINE))
+        for name in ("as_promised", "champion_roc_auc", "champion_log_loss", "slices_champion"):
+            assert verdict.check(name).passed is None, verdict.check(name)
+        assert verdict.decision == "inconclusive"
+
+    def test_a_leak_below_the_limits_is_a_gain_that_nothing_explains(self) -> None:
+        """0.787 where the champion has 0.715 on the same rows, in the month before as well."""
+        metrics, _ = _changed(("metrics", "candidate", "roc_auc"), 0.787)
+        metrics["champion"]["roc_auc"] = 0.715
+        verdict = _judge(metrics, _promised(candidate=0.79, champion=0.715))
+        assert verdict.check("too_good").passed is True
+        assert verdict.check("as_promised").passed is None
+        assert verdict.decision == "inconclusive"
+
+    @pytest.mark.parametrize(
+        ("mine", "theirs"),
+        [  # (month before, holdout) as measured on 2013 with windows of 5 months
+            ((0.7568, 0.7156), (0.7342, 0.7142)),
+            ((0.7251, 0.6743), (0.7050, 0.6769)),
+            ((0.6471, 0.6803), (0.6769, 0.6603)),
+            ((0.6738, 0.6591), (0.6603, 0.7046)),
+            ((0.6738, 0.6591), (0.6652, 0.7056)),
+        ],
+    )
+    def test_no_pair_of_real_months_trips_it(self, mine: tuple[float, float], theirs: tuple[float, float]) -> None:
+        metrics, _ = _changed(("metrics", "candidate", "roc_auc"), mine[1])
+        metrics["champion"]["roc_auc"] = theirs[1]
+        check = _judge(metrics, _promised(candidate=mine[0], champion=theirs[0])).check("as_promised")
+        assert check.passed is True, check.explanation
+
+    def test_an_evaluation_from_before_there_were_promises_is_still_compared(self) -> None:
+        evaluation = _changed(("evaluation", "promised"), None, delete=True)[1]
+        assert _judge(METRICS, evaluation).check("champion_roc_auc").passed is True
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from greenlight.core.paired import Clusters
+from greenlight.core.slice_search import Cut, search
 from greenlight.core.slices import measure
 
 LABEL = np.array([1, 0, 1, 0, 1, 1], dtype=np.int8)
@@ -33,3 +35,15 @@ def test_slices_of_a_column_add_up_to_the_holdout_in_the_order_of_their_values()
         part = [row for row in found if row["column"] == column]
         assert sum(row["rows"] for row in part) == LABEL.size
         assert [row["value"] for row in part] == sorted(row["value"] for row in part)
+
+
+def test_a_part_within_one_cluster_is_not_searched() -> None:
+    """A weekday of a weekly holdout is one day: there is no standard error, and nothing to be found."""
+    rng = np.random.default_rng(3)
+    day = np.repeat(np.arange(7), 100)
+    label = rng.integers(0, 2, day.size).astype(np.int8)
+    score = rng.random(day.size).astype(np.float32)
+    cuts = [Cut([f"day {k}" for k in range(7)], day), Cut(["even", "odd"], np.arange(day.size) % 2)]
+    found = search(label, {"candidate": score}, cuts, clusters=Clusters.of(day), min_rows=10, min_positives=5)
+    assert found["looked_at"] == 2
+    assert {row["name"] for row in found["rows"]} == {"even", "odd"}

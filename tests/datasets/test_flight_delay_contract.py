@@ -15,7 +15,7 @@ from greenlight.adapters import expectations
 from greenlight.core.contract_report import ContractReport, report_markdown
 from greenlight.core.periods import plan
 from greenlight.core.snapshot import SnapshotFile
-from greenlight.datasets.flight_delay import facts, source
+from greenlight.datasets.flight_delay import facts, history, source
 from greenlight.datasets.flight_delay.contract import CONTRACT
 
 MONTHS = [f"2013-{month:02d}" for month in range(1, 13)]
@@ -307,3 +307,13 @@ def test_volume_is_measured_against_the_earlier_months_only():
 def test_clock_times_agree_around_midnight(scheduled, actual, delay, gap):
     frame = pl.DataFrame({"sched_dep_time": [scheduled], "dep_time": [actual], "dep_delay": [delay]})
     assert frame.select(facts._clock_gap("dep_time", "sched_dep_time", "dep_delay")).item() == gap
+
+
+@pytest.mark.parametrize("minutes", [15, 0])
+def test_the_label_that_is_measured_is_the_one_that_is_trained_on(minutes, monkeypatch):
+    monkeypatch.setattr(history, "LATE_MINUTES", minutes)
+    tables = source.fetch("2013-02")
+    raw = {name: frame.with_columns(period=pl.lit("2013-02")) for name, frame in tables.items()}
+    months = facts.derive({**raw, **source.fetch_registers()}, ["2013-02"])["months"]
+    (share,) = months["late_share"].to_list()
+    assert share == pytest.approx(history.assemble(tables, "2013-02")["label"].mean(), abs=1e-9)

@@ -96,6 +96,11 @@ def test_the_metrics_are_those_of_the_scores_left_beside_them(root: Path, older:
         area = roc_auc_score(scores["label"].to_numpy(), scores[model].to_numpy())
         assert metrics[model]["roc_auc"] == pytest.approx(area, abs=1e-6)
     slices = _json(root / "reports/evaluation/evaluation.json")["slices"]
+    promised = _json(root / "reports/evaluation/evaluation.json")["promised"]
+    assert (promised["period"], promised["clusters"]) == ("2013-03", 31)
+    for model in ("candidate", "champion"):
+        assert 0.6 < promised[model]["roc_auc"] < 0.8
+        assert 0.003 < promised[model]["se"] < 0.05
     ours = next(row for row in slices if row["value"] == "JFK")
     jfk = scores.filter(pl.col("origin") == "JFK")
     assert (ours["rows"], ours["positives"]) == (jfk.height, int(jfk["label"].sum()))

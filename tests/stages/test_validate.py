@@ -67,6 +67,17 @@ def test_sound_files_pass_and_say_so(params, workspace):
     assert "Data accepted" in (workspace / "reports/data_docs/index.html").read_text()
 
 
+def test_a_month_that_the_champion_learnt_from_under_another_date_is_a_copy(params, workspace):
+    learnt = workspace / "data/champion/snapshot/flights/2012-07.parquet"
+    learnt.parent.mkdir(parents=True)
+    pl.read_parquet(workspace / NEWEST).with_columns(year=pl.lit(2012, pl.Int64)).write_parquet(learnt)
+    validate.run(params, workspace)
+    assert report(workspace).passed is False
+    (failure,) = [f for f in report(workspace).failures if f.columns == ("copied_share",)]
+    assert failure.period == "2013-07"
+    assert "2012-07" in str(failure.examples)
+
+
 def test_two_folders_with_the_same_snapshot_give_the_same_bytes(params, workspace, tmp_path):
     edit(workspace / NEWEST, pl.col("distance") * 1609)
     other = Path(shutil.copytree(workspace, tmp_path / "elsewhere"))

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from polars import selectors
 
-LATE_MIN = 15  # minutes after the scheduled arrival from which on a flight counts as late
+from greenlight.datasets.flight_delay.history import is_late
+
 LOCAL_ZONE = "America/New_York"
 KNOT_MPH = 1.15078  # stations report wind in whole knots; the data set has them times this, in miles per hour
 WIND_OUTLIER_MPH = 100  # gusts of hurricane Sandy, October 2012, reached 80 to 90 here; more is a typing error
@@ -106,7 +107,7 @@ def _flight_measures(tailnums: pl.Series) -> list[pl.Expr]:
         pl.col("day").n_unique().cast(pl.Int64).alias("days_seen"),
         pl.col("carrier").n_unique().cast(pl.Int64).alias("carriers"),
         pl.col("arr_delay").is_null().mean().alias("no_label_share"),
-        (pl.col("arr_delay") > LATE_MIN).mean().alias("late_share"),
+        is_late().mean().alias("late_share"),
         pl.col("dep_time").is_null().mean().alias("cancelled_share"),
         pl.col("tailnum").is_null().mean().alias("no_tailnum_share"),
         pl.col("tailnum").is_in(tailnums).fill_null(value=False).mean().alias("plane_coverage"),

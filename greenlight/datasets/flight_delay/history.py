@@ -28,6 +28,11 @@ against 0.728, December 0.651 against 0.658) and is kept as the one feature that
 """
 
 
+def is_late() -> pl.Expr:
+    """The label, of raw flights: what is trained on and what the contract measures; null where nothing is known."""
+    return pl.col("arr_delay") > LATE_MINUTES
+
+
 def assemble(tables: Mapping[str, pl.DataFrame], period: str) -> pl.DataFrame:
     """Labelled rows of one period in the shape of a request.
 
@@ -105,7 +110,7 @@ def _rows(tables: Mapping[str, pl.DataFrame], period: str) -> pl.DataFrame:
             flight=pl.col("flight").cast(pl.Int64),
             distance=pl.col("distance").cast(pl.Float64),
             **{name: pl.col(name).cast(pl.Float64) for name in WEATHER},
-            label=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
+            label=is_late().cast(pl.Int8),
             day=pl.date("year", "month", "day"),
             period=pl.lit(period),
         )
