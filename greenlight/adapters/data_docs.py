@@ -18,6 +18,7 @@ from greenlight.adapters.pages import TEMPLATES, environment
 from greenlight.core.batches import COPIES, CORRECTIONS, FRESHNESS, NULLS
 from greenlight.core.contract import COLUMNS, FILES, show
 from greenlight.core.contract_report import ContractReport, Failure, cell, headline
+from greenlight.core.relations import RELATIONS
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
@@ -33,6 +34,7 @@ PURPOSE = {
     NULLS: "One row per month and column: the share of nulls, against the highest of the earlier months",
     COPIES: "One row per month and table: the share of its rows that stand in an earlier month, but for the date",
     FRESHNESS: "One row per month and table: days from the newest row to the month's end",
+    RELATIONS: "One row per month and relation that the earlier months kept: how far it is above what they allow",
     CORRECTIONS: "One row per month and table that the champion's run had too: rows that are different now",
 }
 

@@ -15,13 +15,14 @@ import polars as pl
 
 from greenlight.core.contract import Contract, Expectation, Severity, Table, between
 from greenlight.core.profiles import Profile, count, shifts
+from greenlight.core.relations import RELATIONS, SCHEMA, Relations
 from greenlight.core.rows import compare_rows
 
 NULLS = "nulls"  # one row per period, table and column: share of nulls, and its rise over the earlier periods
 COPIES = "copies"  # one row per period and table: share of the rows that an earlier or learnt period has, but for dates
 FRESHNESS = "freshness"  # one row per period and table: days between the newest row and the end of the period
 CORRECTIONS = "corrections"  # one row per period and table that the champion's run knew too: what is different now
-BATCH_TABLES = (NULLS, COPIES, FRESHNESS, CORRECTIONS)
+BATCH_TABLES = (NULLS, COPIES, FRESHNESS, CORRECTIONS, RELATIONS)
 
 SAMPLE = 200_000  # rows of a period that are compared with other periods; larger ones are thinned out by their hash
 SEED = 20131
@@ -38,6 +39,7 @@ SCHEMAS: dict[str, dict[str, type[pl.DataType]]] = {
         "changed": pl.Int64,
         "corrected_share": pl.Float64,
     },
+    RELATIONS: SCHEMA,
 }
 
 
@@ -75,6 +77,9 @@ class Batches:
     _rows: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     _learnt: dict[str, list[tuple[str, int, pl.Series]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._relations = Relations({ties.table: ties for ties in self.contract.ties})
+
     def add(self, period: str, raw: Frames, derived: Frames) -> None:
         """Take the facts of one period: its tables as they came, and with what the dataset derives."""
         for table in self.contract.tables:
@@ -82,6 +87,7 @@ class Batches:
             if frame is None or table.register:
                 continue
             self._count_nulls(period, table, frame)
+            self._relations.add(period, table, frame)
             self._hashes.setdefault(table.name, []).append((period, frame.height, fingerprints(table, frame)))
             if table.instant:
                 self._keep(FRESHNESS, period, table.name, _freshness(period, frame.get_column(table.instant)))
@@ -112,7 +118,11 @@ class Batches:
 
     def tables(self, sound: Sequence[str]) -> dict[str, pl.DataFrame]:
         """The tables to check, as far as there is anything in them; of the tables in `sound` only."""
-        rows = dict(self._rows) | {NULLS: self._null_rows(), COPIES: self._copy_rows()}
+        rows = dict(self._rows) | {
+            NULLS: self._null_rows(),
+            COPIES: self._copy_rows(),
+            RELATIONS: list(self._relations.rows()),
+        }
         found = {}
         for name in BATCH_TABLES:
             schema: dict[str, type[pl.DataType]] = {
@@ -123,7 +133,8 @@ class Batches:
             }
             kept = [row for row in rows.get(name, []) if row["table"] in sound]
             frame = pl.DataFrame(kept, schema=schema, orient="row").sort("period", "table", "of", maintain_order=True)
-            if frame.height or name == CORRECTIONS:  # no champion, or no month in common: nothing was corrected
+            # no champion, or no month in common: nothing was corrected; too few months: no relation is known
+            if frame.height or name in (CORRECTIONS, RELATIONS):
                 found[name] = frame
         return found
 

@@ -138,6 +138,24 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """What relations are looked for in a table, see ``core/relations.py``.
+
+    Attributes
+    ----------
+    table : str
+    determinants : tuple[tuple[str, ...], ...]
+        Columns that together may determine others; which they determine is learnt from the earlier periods.
+    groups : tuple[str, ...]
+        Columns that split the table into groups.
+    """
+
+    table: str
+    determinants: tuple[tuple[str, ...], ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Contract:
     """What must hold of a snapshot before a model may learn from it.
 
@@ -159,6 +177,8 @@ class Contract:
         Adds to the figures of all periods, oldest first, what sets one against those before it.
     profiles : tuple[Profile, ...]
         Columns whose distribution is compared with that of the earlier periods.
+    ties : tuple[Ties, ...]
+        Tables whose relations are learnt from the earlier periods, at most one entry each.
     """
 
     name: str
@@ -168,6 +188,7 @@ class Contract:
     owner: str = ""
     compare: Compare = _as_they_are
     profiles: tuple[Profile, ...] = ()
+    ties: tuple[Ties, ...] = ()
 
     def of(self, table: str) -> tuple[Expectation, ...]:
         """The expectations of one table, in the order of declaration."""

@@ -12,6 +12,7 @@ from greenlight.core.batches import BATCH_TABLES
 from greenlight.core.conformity import Count
 from greenlight.core.contract import COLUMNS, FILES, Contract, Expectation, show
 from greenlight.core.contract_report import MAX_EXAMPLES, Failure, Scalar
+from greenlight.core.relations import KINDS, RELATIONS
 
 PERIOD = "period"
 
@@ -77,7 +78,8 @@ def _shown(contract: Contract, expectation: Expectation, part: pl.DataFrame) -> 
     """Columns of an example row: what names it, then what was looked at; of a table of figures, all."""
     table = contract.table(expectation.table)
     if table is None:
-        return [column for column in part.columns if column not in (PERIOD, "table")]
+        left = set(KINDS) - set(expectation.columns) if expectation.table == RELATIONS else set()
+        return [column for column in part.columns if column not in {PERIOD, "table", *left}]
     return list(dict.fromkeys((*table.key, *expectation.columns)))
 
 
@@ -105,8 +107,12 @@ def _observed(expectation: Expectation, part: pl.DataFrame, bad: pl.DataFrame, c
 def _figures(expectation: Expectation, bad: pl.DataFrame) -> str:
     """Which columns or tables, each with its figure, the farthest off first."""
     column = expectation.columns[0]
-    rows = bad.sort(column, "of", descending=[True, False]).select("of", column).rows()
+    ordered = bad.sort(column, "of", descending=[True, False])
+    rows = ordered.select("of", column).rows()
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    if expectation.table == RELATIONS:
+        shown = ordered.head(3).select("of", "figure", "limit", "example").rows()
+        return "; ".join(f"{of} {show(at)} against {show(most)} ({said})" for of, at, most, said in shown) + more
     return ", ".join(f"{of} {show(value)}" for of, value in rows[:3]) + more
 
 

@@ -122,6 +122,90 @@ def seconds(now: Tables, before: Tables, rng: Rng) -> Tables:
     return {"flights": now["flights"].with_columns(pl.col("arr_delay") * 60)}
 
 
+def kilometres_of_one(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Distances in kilometres for one carrier alone."""
+    far = (pl.col("distance") * KM).round().cast(now["flights"].schema["distance"])
+    return {"flights": now["flights"].with_columns(distance=pl.when(carrier="DL").then(far).otherwise("distance"))}
+
+
+def shuffled(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Tail numbers are shuffled between the flights of the month."""
+    order = pl.Series(rng.permutation(now["flights"].height))
+    return {"flights": now["flights"].with_columns(now["flights"]["tailnum"].gather(order).alias("tailnum"))}
+
+
+def carriers_exchanged(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Two carriers of about the same size have each other's code."""
+    return {"flights": now["flights"].with_columns(pl.col("carrier").replace({"UA": "B6", "B6": "UA"}))}
+
+
+def airports_exchanged(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Two airports of departure have each other's code."""
+    return {"flights": now["flights"].with_columns(pl.col("origin").replace({"JFK": "EWR", "EWR": "JFK"}))}
+
+
+def destinations_exchanged(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Two large destinations have each other's code."""
+    return {"flights": now["flights"].with_columns(pl.col("dest").replace({"ATL": "LAX", "LAX": "ATL"}))}
+
+
+def made_up(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Flights that never left have a delay of 0 minutes, so they count as on time."""
+    delay = (
+        pl.when(pl.col("dep_time").is_null()).then(0).otherwise("arr_delay").cast(now["flights"].schema["arr_delay"])
+    )
+    return {"flights": now["flights"].with_columns(delay.alias("arr_delay"))}
+
+
+def emptied(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """One carrier's air times are gone."""
+    return {"flights": now["flights"].with_columns(air_time=pl.when(pl.col("carrier") != "US").then("air_time"))}
+
+
+def scheduled(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """One carrier hands in its schedule as what happened: every arrival is on time."""
+    rows = now["flights"]
+    own = (pl.col("carrier") == "MQ") & pl.col("arr_delay").is_not_null()
+    arrived = pl.when(own).then("sched_arr_time").otherwise("arr_time").cast(rows.schema["arr_time"])
+    delay = pl.when(own).then(0).otherwise("arr_delay").cast(rows.schema["arr_delay"])
+    return {"flights": rows.with_columns(arrived.alias("arr_time"), delay.alias("arr_delay"))}
+
+
+def station_copied(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """One airport's weather is another's under its name."""
+    rows = now["weather"]
+    copied = rows.filter(origin="JFK").with_columns(origin=pl.lit("LGA"))
+    return {"weather": pl.concat([rows.filter(pl.col("origin") != "LGA"), copied])}
+
+
+def station_celsius(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Temperature and dew point of one airport are in degrees Celsius."""
+    celsius = [
+        pl.when(origin="EWR").then(((pl.col(name) - 32) / 1.8).round(2)).otherwise(name).alias(name)
+        for name in ("temp", "dewp")
+    ]
+    return {"weather": now["weather"].with_columns(celsius)}
+
+
+def stuck(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """The barometer of one airport is stuck for two days."""
+    days = (pl.col("origin") == "LGA") & pl.col("day").is_between(10, 12)
+    return {"weather": now["weather"].with_columns(pressure=pl.when(days).then(1013.2).otherwise("pressure"))}
+
+
+def imputed(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Most pressures are the month's mean: gaps were filled, and more than the gaps."""
+    some = _some(now["weather"], 0.6, rng)
+    mean = round(float(now["weather"]["pressure"].mean() or 0), 1)  # type: ignore[arg-type]
+    return {"weather": now["weather"].with_columns(pressure=pl.when(some).then(mean).otherwise("pressure"))}
+
+
+def overwritten(now: Tables, before: Tables, rng: Rng) -> Tables:
+    """Where gusts are known, the wind's speed was written over them."""
+    gust = pl.when(pl.col("wind_gust").is_not_null()).then("wind_speed")
+    return {"weather": now["weather"].with_columns(wind_gust=gust)}
+
+
 FAULTS: tuple[DataFault, ...] = tuple(
     DataFault(name, str(inject.__doc__).strip(), expected, inject)
     for name, inject, expected in (
@@ -140,6 +224,19 @@ FAULTS: tuple[DataFault, ...] = tuple(
         ("extreme outliers", outliers, ("weather.temp between",)),
         ("cut delivery", cut, ("months.days_missing between", "freshness.*")),
         ("label in another unit", seconds, ("flights.arrival_gap_min between",)),
+        ("unit change, one carrier", kilometres_of_one, ("relations.dependency between",)),
+        ("tail numbers shuffled", shuffled, ("relations.dependency between",)),
+        ("carriers exchanged", carriers_exchanged, ("relations.dependency between",)),
+        ("airports exchanged", airports_exchanged, ("relations.dependency between",)),
+        ("destinations exchanged", destinations_exchanged, ("relations.dependency between",)),
+        ("labels made up", made_up, ("relations.implication between",)),
+        ("one carrier without a column", emptied, ("relations.group_nulls between",)),
+        ("one carrier's schedule as fact", scheduled, ("relations.still between", "relations.group_shift between")),
+        ("weather station copied", station_copied, ("relations.group_copy between",)),
+        ("unit change, one station", station_celsius, ("relations.group_shift between",)),
+        ("instrument stuck", stuck, ("relations.still between",)),
+        ("column filled with its mean", imputed, ("relations.collapse between",)),
+        ("column written over another", overwritten, ("relations.equality between",)),
     )
 )
 """Every fault with the expectations that must catch it."""
