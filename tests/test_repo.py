@@ -139,3 +139,23 @@ def test_no_two_test_files_share_a_name() -> None:
     """pytest imports them by name alone, and refuses the second one."""
     names = [path.name for path in sorted((ROOT / "tests").rglob("*.py"))]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_every_reading_of_a_table_takes_its_path_literally() -> None:
+    """Polars reads a path as a pattern unless it is told not to: 'a[1].parquet' would be the file a1.parquet."""
+    readers = {"read_parquet", "scan_parquet", "read_csv", "scan_csv", "read_ipc", "scan_ipc", "read_ndjson"}
+    readers |= {"scan_ndjson", "read_csv_batched", "read_parquet_schema", "read_parquet_metadata", "read_excel"}
+    found, loose = 0, []
+    for folder in ("greenlight", "bentos", "flows"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                if node.func.attr not in readers:
+                    continue
+                found += 1
+                said = {key.arg: key.value for key in node.keywords}.get("glob")
+                if not (isinstance(said, ast.Constant) and said.value is False):
+                    loose.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found > 10
+    assert not loose

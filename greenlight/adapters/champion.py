@@ -62,6 +62,6 @@ def score(code: Path, model: Path, rows: Path) -> npt.NDArray[np.float32]:
             last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             raise StageFailed(f"the champion's code ended with {ended.returncode}: {last}", where=str(code))
         try:
-            return pl.read_parquet(out, memory_map=False)["probability"].cast(pl.Float32).to_numpy()
+            return pl.read_parquet(out, memory_map=False, glob=False)["probability"].cast(pl.Float32).to_numpy()
         except (OSError, pl.exceptions.PolarsError) as exc:
             raise StageFailed(f"the champion's code left no probabilities: {exc}", where=str(code)) from exc

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -76,7 +77,9 @@ class TableRows:
     def parts(self) -> Iterator[pl.DataFrame]:
         """The parts in the order in which they came."""
         for path in self._files:
-            yield pl.read_parquet(path, memory_map=False).drop(expectation_suite.key_columns(self.expectations))
+            yield pl.read_parquet(path, memory_map=False, glob=False).drop(
+                expectation_suite.key_columns(self.expectations)
+            )
         yield from self._frames
 
     def frame(self) -> pl.DataFrame:
@@ -85,7 +88,7 @@ class TableRows:
 
     def view(self) -> str:
         """What DuckDB reads them with."""
-        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in self._files)
+        paths = ", ".join(literal(path) for path in self._files)
         return f"SELECT * FROM read_parquet([{paths}], union_by_name = true)"
 
     def _write(self, frame: pl.DataFrame) -> None:
@@ -95,6 +98,11 @@ class TableRows:
             path, compression="uncompressed", statistics=False
         )
         self._files.append(path)
+
+
+def literal(path: Path) -> str:
+    """A path as DuckDB's SQL names it: one file, whatever characters its folders have."""
+    return "'" + re.sub(r"[*?\[]", r"[\g<0>]", str(path)).replace("'", "''") + "'"
 
 
 class Engine:

@@ -171,7 +171,7 @@ class PredictionLog:
                 rows = [read(path, folder.name)[0] for path in lines if _may_hold(path, since_us, until_us)]
             except FileNotFoundError:
                 continue
-            scans = [pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert")] if parts else []
+            scans = [pl.scan_parquet(parts, schema=SCHEMA, missing_columns="insert", glob=False)] if parts else []
             return [*scans, *(frame.lazy() for frame in rows)]
         raise FileNotFoundError(f"the files in {folder} change faster than they can be read")
 

@@ -94,7 +94,9 @@ def merge(folder: Path, pending: set[str], schema: Mapping[str, pl.DataType]) ->
         os.fsync(out.fileno())
     sync(folder)
     modified = max(path.stat().st_mtime for path in chosen)
-    rows = pl.scan_parquet(chosen, schema=dict(schema), missing_columns="insert").sort("at", "row").collect()
+    rows = (
+        pl.scan_parquet(chosen, schema=dict(schema), missing_columns="insert", glob=False).sort("at", "row").collect()
+    )
     write(rows, target, modified)  # from the moment of its name on it is what counts
     return len(chosen)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from greenlight.errors import NotFound
+from greenlight.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INCOMING = "data/incoming"
 """Folder of the periods handed in, relative to the repository; need not exist."""
 
+_SHOWN = 5  # names in a message
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
@@ -44,21 +45,54 @@ class Supply:
 
     def periods(self) -> list[str]:
         """Every period there is, oldest first; one handed in counts when its first table is there."""
-        main = self.incoming / self.source.TABLES[0]
-        handed = {p.stem for p in main.glob("*.parquet") if _PERIOD.fullmatch(p.stem)}
+        main = f"{self.source.TABLES[0]}/"
+        handed = {path.stem for name, path in self.handed().items() if name.startswith(main)}
         return sorted(handed | set(self.source.periods()))
+
+    def handed(self) -> dict[str, Path]:
+        """Every file handed in that is understood, by its name below the folder; links are followed.
+
+        This one reading decides what is fingerprinted, what a run's workspace gets and what is fetched.
+        """
+        return {name: path for name, path in self._listed() if self._is_understood(name) and path.is_file()}
+
+    def require_understood(self) -> None:
+        """Refuse what lies in the folder and would not be used.
+
+        Files whose names begin with a dot, and README files, are left alone.
+
+        Raises
+        ------
+        UsageError
+            Names each of them.
+        """
+        odd = [
+            f"{name} (a link to what is not there)" if not path.exists() else name
+            for name, path in self._listed()
+            if not (self._is_understood(name) and path.is_file())
+        ]
+        if odd:
+            more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+            tables = ", ".join(f"{table}/2013-08.parquet" for table in self.source.TABLES)
+            wanted = ", ".join([tables, *(f"{register}.parquet" for register in self.source.REGISTERS)])
+            raise UsageError(
+                f"not understood, so it would not be used: {', '.join(odd[:_SHOWN])}{more}",
+                where=str(self.incoming),
+                todo=f"name files like {wanted}, or move them out of the folder",
+            )
 
     def fingerprint(self, periods: Sequence[str]) -> str:
         """A hash of everything that a snapshot of `periods` would be made from; 64 hexadecimal digits."""
         names = [self._name(t, p) for t in self.source.TABLES for p in sorted(periods)]
         names += [self._name(r) for r in self.source.REGISTERS]
-        handed = [name for name in names if (self.incoming / name).is_file()]
+        understood = self.handed()
+        handed = [name for name in names if name in understood]
         own: str = self.source.fingerprint(periods)
         if not handed:
             return own
         digest = hashlib.sha256(own.encode())
         for name in handed:
-            digest.update(f"\n{name} {hashlib.sha256((self.incoming / name).read_bytes()).hexdigest()}".encode())
+            digest.update(f"\n{name} {hashlib.sha256(understood[name].read_bytes()).hexdigest()}".encode())
         return digest.hexdigest()
 
     def fetch(self, period: str) -> dict[str, pl.DataFrame | Path]:
@@ -96,8 +130,26 @@ class Supply:
         return {**self.source.fetch_registers(), **handed}
 
     def _handed(self, tables: Sequence[str], period: str = "") -> dict[str, pl.DataFrame | Path]:
-        paths = {table: self.incoming / self._name(table, period) for table in tables}
-        return {table: path for table, path in paths.items() if path.is_file()}
+        handed = self.handed()
+        names = {table: self._name(table, period) for table in tables}
+        return {table: handed[name] for table, name in names.items() if name in handed}
+
+    def _listed(self) -> list[tuple[str, Path]]:
+        """What lies in the folder, sorted by name; a folder that cannot hold files of a table counts as one thing."""
+        found: list[tuple[str, Path]] = []
+        for path in sorted(self.incoming.iterdir()) if self.incoming.is_dir() else ():
+            if path.name in self.source.TABLES and path.is_dir():
+                found += [(f"{path.name}/{file.name}", file) for file in sorted(path.iterdir())]
+            else:
+                found.append((path.name, path))
+        return [(name, path) for name, path in found if not path.name.startswith((".", "README"))]
+
+    def _is_understood(self, name: str) -> bool:
+        table, _, file = name.rpartition("/")
+        stem = file.removesuffix(".parquet")
+        if stem == file:
+            return False
+        return bool(_PERIOD.fullmatch(stem)) if table else stem in self.source.REGISTERS
 
     @staticmethod
     def _name(table: str, period: str = "") -> str:

@@ -135,8 +135,8 @@ def _read(path: Path) -> tuple[pl.DataFrame, bool]:
         raise UsageError("is text in UTF-16", where=str(path), todo=wanted)
     try:
         if not csv:
-            return pl.read_parquet(path, memory_map=False), False
-        frame = pl.read_csv(path, infer_schema=False, null_values=["", "NA", "null", "NULL"])
+            return pl.read_parquet(path, memory_map=False, glob=False), False
+        frame = pl.read_csv(path, infer_schema=False, null_values=["", "NA", "null", "NULL"], glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as exc:
         said = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:160]
         raise UsageError(
@@ -239,7 +239,7 @@ def _frame(rows: pl.DataFrame | Path) -> pl.DataFrame | None:
     if not isinstance(rows, Path):
         return rows
     try:
-        return pl.read_parquet(rows, memory_map=False)
+        return pl.read_parquet(rows, memory_map=False, glob=False)
     except (pl.exceptions.PolarsError, OSError):
         return None
 

@@ -182,7 +182,7 @@ def _changed(name: str, old: Path | None, new: Path | None, keys: Mapping[str, t
     state = "new" if old is None else "gone" if new is None else "changed"
     table = name.split("/")[0].removesuffix(".parquet")
     try:
-        frames = [None if path is None else pl.read_parquet(path, memory_map=False) for path in (old, new)]
+        frames = [None if path is None else pl.read_parquet(path, memory_map=False, glob=False) for path in (old, new)]
         return SnapshotFile(name, state, compare_rows(frames[0], frames[1], keys.get(table, ())))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return SnapshotFile(name, state, None)

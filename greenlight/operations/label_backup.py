@@ -113,7 +113,7 @@ def bring_back(project: Project) -> Returned:
         sound = local.sound(named)
         parts: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
         for name in sound:
-            parts[named[name] == CONTRADICTIONS].append(pl.read_parquet(local.path(name)))
+            parts[named[name] == CONTRADICTIONS].append(pl.read_parquet(local.path(name), glob=False))
     # Contradictions last: they say the opposite of what is in the book by then, and are noted as that.
     book = LabelBook(settings.home)
     back = sum(book.put_back(pl.concat(frames)) for frames in parts if frames)

@@ -113,8 +113,8 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         if path.suffix.lower() == ".csv":
             # As text: what a value means is the request's to say, and 007 is not 7.
-            return pl.read_csv(path, infer_schema=False)
-        return pl.read_parquet(path)
+            return pl.read_csv(path, infer_schema=False, glob=False)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as exc:
         first = (str(exc).strip().splitlines() or [repr(exc)])[0]
         raise UsageError(f"neither CSV nor Parquet: {first[:300]}", where=str(path)) from exc

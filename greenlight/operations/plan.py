@@ -89,6 +89,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
     dataset = datasets.load(params.dataset)
     _check_names(params, dataset)
     supply = Supply(dataset.source, project.settings.root / INCOMING)
+    supply.require_understood()
     available = supply.periods()
     champion = project.registry.champion()
     runs = compared_with(project, champion)

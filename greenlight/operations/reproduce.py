@@ -189,9 +189,9 @@ def _compare_scores(project: Project, commit: str, root: Path) -> Difference:
 
     paths = recorded_paths(project, commit)
     with materialize(project.settings, commit, [paths.evaluation]) as before:
-        old = pl.read_parquet(before / paths.evaluation / "scores.parquet")["candidate"].to_numpy()
+        old = pl.read_parquet(before / paths.evaluation / "scores.parquet", glob=False)["candidate"].to_numpy()
         old_metrics = _json(Repository(before).read(commit, paths.metrics))
-    new = pl.read_parquet(root / paths.evaluation / "scores.parquet")["candidate"].to_numpy()
+    new = pl.read_parquet(root / paths.evaluation / "scores.parquet", glob=False)["candidate"].to_numpy()
     new_metrics = _json(_read(root / paths.metrics))
     return compare(old, new, old_metrics.get("candidate") or {}, new_metrics.get("candidate") or {})
 

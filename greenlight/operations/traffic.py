@@ -184,7 +184,7 @@ def _rows(project: Project, dataset: Dataset, period: str, key: str) -> pl.DataF
             todo="choose another month with --period",
         )
     tables = {
-        name: pl.read_parquet(table) if isinstance(table, Path) else table
+        name: pl.read_parquet(table, glob=False) if isinstance(table, Path) else table
         for name, table in supply.fetch(period).items()
     }
     found: pl.DataFrame = dataset.history.asked(tables, period)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
 import json
 import os
@@ -15,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenlight import datasets
 from greenlight.adapters import dvc, in_use, processes, scratch
 from greenlight.adapters.dvc import Pipeline
 from greenlight.adapters.git import Repository
 from greenlight.adapters.registry import Version
 from greenlight.config import Params, Settings
-from greenlight.datasets.supply import INCOMING
+from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import DvcError, GreenlightError, NotFound, storage
 from greenlight.wiring import Project
 
@@ -119,7 +121,8 @@ def create(project: Project, plan: Plan) -> Workspace:
         pipeline = configured(project.settings, root)
         write_params(root / "params.yaml", plan.overrides)
         write_params(root / "params.yaml", _concrete(plan.params))
-        _lay_incoming(project.settings, root)
+        source = datasets.load(plan.params.dataset).source
+        _lay_incoming(Supply(source, project.settings.root / INCOMING), root)
         warnings = lay_champion(project, workspace, pipeline, plan.champion)
         pipeline.close()
     return replace(workspace, warnings=warnings)
@@ -201,16 +204,21 @@ def _concrete(params: Params) -> dict[str, dict[str, object]]:
     }
 
 
-def _lay_incoming(settings: Settings, root: Path) -> None:
+def _lay_incoming(supply: Supply, root: Path) -> None:
     """Months handed in by hand lie in the checkout, ignored by Git; the snapshot stage reads them here.
 
-    File by file, because one that was committed all the same has come with the clone.
+    File by file, because one that was committed all the same has come with the clone. A folder that was committed as
+    a link is laid anew: a relative one points elsewhere from here.
     """
-    for file in (settings.root / INCOMING).rglob("*.parquet"):
-        here = root / file.relative_to(settings.root)
-        if not here.exists():
-            here.parent.mkdir(parents=True, exist_ok=True)
-            here.symlink_to(file)
+    for name, file in supply.handed().items():
+        here = root / INCOMING / name
+        if here.parent.is_symlink():
+            here.parent.unlink()
+        if here.is_file() and filecmp.cmp(here, file, shallow=False):
+            continue
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.unlink(missing_ok=True)
+        here.symlink_to(file.resolve())
 
 
 def lay_champion(

@@ -46,7 +46,7 @@ class Files:
 
     def column(self, kind: str, nth: int = 0) -> int:
         """Where the n-th feature of a kind stands, among those that the holdout has as a column too."""
-        rows = pl.read_parquet_schema(self.features / "holdout.parquet")
+        rows = pl.scan_parquet(self.features / "holdout.parquet", glob=False).collect_schema()
         found = [j for j, one in enumerate(self.about["features"]) if one["kind"] == kind and one["name"] in rows]
         if len(found) <= nth:
             raise GreenlightError(f"the dataset has no {nth + 1} features of kind {kind} to put a fault into")
@@ -67,7 +67,7 @@ class Files:
 
     def holdout(self) -> pl.DataFrame:
         """The holdout's rows."""
-        return pl.read_parquet(self.features / "holdout.parquet", memory_map=False)
+        return pl.read_parquet(self.features / "holdout.parquet", memory_map=False, glob=False)
 
     def manifest(self, **values: Any) -> None:
         """Change keys of the candidate's model.json."""

@@ -243,7 +243,7 @@ def _frame(rows: pl.DataFrame | Path) -> pl.DataFrame:
     if isinstance(rows, pl.DataFrame):
         return rows
     try:
-        return pl.read_parquet(rows, memory_map=False)
+        return pl.read_parquet(rows, memory_map=False, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as exc:
         reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise GreenlightError(

@@ -191,7 +191,7 @@ class _Rig:
         source = datasets.load(self.params.dataset).source
         folder, month = root / self.params.paths.snapshot, self.params.data.as_of
         now, before = (
-            {table: pl.read_parquet(folder / table / f"{period}.parquet") for table in source.TABLES}
+            {table: pl.read_parquet(folder / table / f"{period}.parquet", glob=False) for table in source.TABLES}
             for period in (month, shift(month, -1))
         )
         for table, rows in fault.inject(now, before, rng).items():

@@ -157,7 +157,7 @@ def _twins(folder: Path) -> dict[int, bytes]:
 
 def _rows_of(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, memory_map=False)
+        return pl.read_parquet(path, memory_map=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as exc:
         reason = str(exc).splitlines()[0]
         raise StageFailed(f"the rows to score cannot be read: {reason}", where=str(path), todo="run featurize") from exc

@@ -123,7 +123,7 @@ def _read(dataset: datasets.Dataset, periods: Periods, folder: Path) -> _Rows:
 
 def _parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, memory_map=False)
+        return pl.read_parquet(path, memory_map=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as exc:
         reason = str(exc).splitlines()[0]
         raise StageFailed(f"a snapshot file cannot be read: {reason}", where=str(path), todo="run snapshot") from exc

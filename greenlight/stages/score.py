@@ -47,7 +47,7 @@ def run(model: Path, rows: Path, out: Path) -> str:
         The model folder or the rows cannot be read.
     """
     try:
-        frame = pl.read_parquet(rows, memory_map=False)
+        frame = pl.read_parquet(rows, memory_map=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise GreenlightError(f"the rows cannot be read: {str(exc).splitlines()[0]}", where=str(rows)) from exc
     scores = score(read_model(model), frame)

@@ -10,6 +10,7 @@ from greenlight import datasets
 from greenlight.config import Params
 from greenlight.core.periods import plan
 from greenlight.datasets.supply import INCOMING, Supply
+from greenlight.errors import GreenlightError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ def run(params: Params, root: Path) -> str:
     NotFound
         A period of the run is neither at the source nor handed in.
     GreenlightError
-        The source cannot be read.
+        The source cannot be read; or what was written is not what the run's fingerprint was taken of.
     """
     supply = Supply(datasets.load(params.dataset).source, root / INCOMING)
     periods = plan(params.data.as_of, params.data.window_months).all
@@ -42,6 +43,12 @@ def run(params: Params, root: Path) -> str:
             size += _write(rows, folder / table / f"{period}.parquet")
     for register, rows in supply.fetch_registers().items():
         size += _write(rows, folder / f"{register}.parquet")
+    if params.data.source and supply.fingerprint(periods) != params.data.source:
+        raise GreenlightError(
+            "what was handed in, or the source, is not what this run was planned with",
+            where=str(root / INCOMING),
+            todo="let no file change while a run starts, then retrain again",
+        )
     return f"{len(periods)} months, {periods[0]} to {periods[-1]}, {size / 1e6:.1f} MB"
 
 

@@ -121,7 +121,7 @@ def _with_golden(model: Model, holdout: Path, params: Params) -> Model:
     import polars as pl
 
     dataset = datasets.load(params.dataset)
-    rows = pl.read_parquet(holdout, memory_map=False)
+    rows = pl.read_parquet(holdout, memory_map=False, glob=False)
     chosen = rows[training.golden_sample(rows.height, params.decision.golden_rows, params.train.seed)]
     scores = model.score(dataset.request.columns_of(chosen), dataset.features.row_features)
     answers = zip(dataset.request.records(chosen), scores.probability.tolist(), scores.decision.tolist(), strict=True)

@@ -94,7 +94,7 @@ def read(root: Path, path: str, table: str, period: str) -> SnapshotFile:
         return SnapshotFile(path, table, period, None, "missing")
     try:
         # memory_map off: a file that is cut short must fail here, not as a bus error later
-        return SnapshotFile(path, table, period, pl.read_parquet(root / path, memory_map=False))
+        return SnapshotFile(path, table, period, pl.read_parquet(root / path, memory_map=False, glob=False))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
         return SnapshotFile(path, table, period, None, f"unreadable: {_first_line(exc, root)}")
 

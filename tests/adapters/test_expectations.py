@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
 from greenlight.adapters import contract_page, data_docs, expectation_engines, expectation_suite, expectations
+from greenlight.adapters.expectation_engines import literal
 from greenlight.core.contract import Contract, Table, between, matches, not_null, one_of, owned, rows, unique
 from greenlight.core.snapshot import SnapshotFile
 from greenlight.errors import AdapterError
@@ -164,3 +167,11 @@ def test_importing_the_adapter_does_not_import_the_engine():
     assert "great_expectations" not in out
     assert "'pandas'" not in out
     assert "'polars'" in out
+
+
+def test_duckdb_reads_a_path_literally(tmp_path: Path) -> None:
+    folder = tmp_path / "[ml] team's *?"
+    folder.mkdir()
+    pl.DataFrame({"a": [1, 2]}).write_parquet(folder / "t.parquet")
+    rows = duckdb.sql(f"SELECT count(*) FROM read_parquet([{literal(folder / 't.parquet')}])").fetchall()
+    assert rows == [(2,)]

@@ -9,7 +9,7 @@ import pytest
 
 from greenlight import datasets
 from greenlight.datasets.supply import Supply
-from greenlight.errors import ConfigError, NotFound
+from greenlight.errors import ConfigError, NotFound, UsageError
 
 
 @pytest.fixture
@@ -86,3 +86,49 @@ def test_features_and_request_load_without_polars() -> None:
         "assert not {'polars', 'xgboost', 'pandas'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_handed_in_as_a_link_is_one_reading_for_periods_fingerprint_and_fetch(
+    supply: Supply, tmp_path: Path
+) -> None:
+    shared = tmp_path / "share"
+    shared.mkdir()
+    (shared / "2014-01.parquet").write_bytes(b"shared")
+    supply.incoming.mkdir()
+    (supply.incoming / "flights").symlink_to(shared)
+    assert list(supply.handed()) == ["flights/2014-01.parquet"]
+    assert supply.periods()[-1] == "2014-01"
+    supply.require_understood()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flights/2013-9.parquet",
+        "flights/2013-09.PARQUET",
+        "flights/2013-09.csv",
+        "flights/2013-13.parquet",
+        "flight/2013-09.parquet",
+        "2013-09.parquet",
+        "flights.parquet",
+        "flights/old/2013-09.parquet",
+    ],
+)
+def test_what_would_not_be_used_is_named(supply: Supply, name: str) -> None:
+    hand_in(supply, name)
+    hand_in(supply, "weather/2013-09.parquet")
+    hand_in(supply, "flights/.2013-09.parquet.swp")
+    hand_in(supply, "README.md")
+    shown = "flights/old" if "old" in name else name.removesuffix("/2013-09.parquet")
+    with pytest.raises(UsageError) as caught:
+        supply.require_understood()
+    assert caught.value.what == f"not understood, so it would not be used: {shown}"
+
+
+def test_a_link_to_nothing_is_named_and_counts_for_no_month(supply: Supply, tmp_path: Path) -> None:
+    hand_in(supply, "weather/2014-01.parquet")
+    (supply.incoming / "flights").mkdir()
+    (supply.incoming / "flights/2014-01.parquet").symlink_to(tmp_path / "gone.parquet")
+    assert supply.periods()[-1] == "2013-12"
+    with pytest.raises(UsageError, match=r"flights/2014-01\.parquet \(a link to what is not there\)"):
+        supply.require_understood()

@@ -153,3 +153,10 @@ def test_the_command_answers_with_its_exit_status(root, good, tmp_path, monkeypa
     assert (answer["table"], answer["period"], answer["passed"]) == ("flights", MONTH, False)
     assert answer["failures"][0]["observed"] == "0 rows"
     assert CliRunner().invoke(app, ["validate", str(tmp_path / "none.csv")]).exit_code == 2
+
+
+def test_a_file_is_read_by_its_name_and_not_as_a_pattern(project: Project, good: pl.DataFrame, tmp_path: Path) -> None:
+    for suffix, write in (("parquet", pl.DataFrame.write_parquet), ("csv", pl.DataFrame.write_csv)):
+        write(good, tmp_path / f"a1-{MONTH}.{suffix}")
+        write(good.with_columns(pl.col("distance") * 2), tmp_path / f"a[1]-{MONTH}.{suffix}")
+        assert not validate(project, tmp_path / f"a[1]-{MONTH}.{suffix}").report.passed

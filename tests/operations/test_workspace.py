@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 import retrain_kit as kit
 from retrain_kit import Recorded
 
 from greenlight.config import Params
-from greenlight.errors import DvcError, GitError, NotFound
+from greenlight.datasets.flight_delay import source
+from greenlight.errors import DvcError, GitError, GreenlightError, NotFound
 from greenlight.operations.plan import plan
 from greenlight.operations.runs import list_runs
 from greenlight.operations.workspace import create, materialize, model_hash
@@ -164,3 +166,26 @@ def test_materialize_of_no_commit_is_an_error(repo: Path) -> None:
     project = kit.open_at(repo)
     with pytest.raises(GitError), materialize(project.settings, "0" * 40, []):
         raise AssertionError("no folder should have come")
+
+
+def test_a_month_handed_in_through_a_linked_folder_reaches_the_snapshot(repo: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "[share] *"
+    shared.mkdir()
+    source.fetch("2013-08")["flights"].head(100).write_parquet(shared / "2013-08.parquet")
+    (repo / "data/incoming").mkdir(parents=True, exist_ok=True)
+    (repo / "data/incoming/flights").symlink_to(shared)
+    project = kit.open_at(repo)
+    workspace = create(project, plan(project, as_of="2013-08"))
+    snapshot.run(workspace.params, workspace.root)
+
+    assert pl.read_parquet(workspace.path("snapshot") / "flights/2013-08.parquet", glob=False).height == 100
+
+
+def test_a_snapshot_of_other_files_than_were_planned_with_is_refused(repo: Path) -> None:
+    project = kit.open_at(repo)
+    workspace = create(project, plan(project, as_of="2013-08"))
+    late = workspace.root / "data/incoming/flights/2013-08.parquet"
+    late.parent.mkdir(parents=True, exist_ok=True)
+    source.fetch("2013-08")["flights"].head(100).write_parquet(late)
+    with pytest.raises(GreenlightError, match="is not what this run was planned with"):
+        snapshot.run(workspace.params, workspace.root)

@@ -134,7 +134,7 @@ def _parse(table: str, path: Path, _size: int, _mtime_ns: int) -> pl.DataFrame:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 content = archive.read(path.stem)
         header = content[: content.index(b"\n")].decode().strip().split(",")
-        rows = pl.read_csv(content, null_values="NA", schema={name: _dtype(name) for name in header})
+        rows = pl.read_csv(content, null_values="NA", glob=False, schema={name: _dtype(name) for name in header})
         if "time_hour" not in header:
             return rows
         return rows.with_columns(
