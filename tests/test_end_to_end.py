@@ -170,6 +170,39 @@ def test_from_a_clean_clone_to_a_live_service_and_back(planned: Clone) -> None:
 
 
 @pytest.mark.slow
+def test_the_second_merge_finds_every_version_though_the_checkout_step_deletes_tags(
+    clone: Clone, tmp_path: Path
+) -> None:
+    """What .github/workflows/cd.yml does, twice: check out as the runner would, up, retrain, status, backup."""
+    origin = tmp_path / "origin.git"
+    kit.git(tmp_path, "clone", "-q", "--bare", str(clone.root), str(origin))
+    kit.git(clone.root, "remote", "set-url", "origin", str(origin))
+    for merge, as_of in enumerate(("2013-03", "2013-04")):
+        refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        if not merge:  # the first version is not pushed, as where origin takes nothing
+            kit.git(clone.root, "checkout", "-q", "--detach", "HEAD")
+        kit.git(clone.root, "fetch", "-q", "--prune", "origin", *refs)
+        kit.git(clone.root, "checkout", "-q", "--force", "--detach", "refs/remotes/origin/main")
+        if merge:
+            assert kit.git(clone.root, "tag", "-l") == ""
+            stack.down(clone.settings)  # the machine was restarted, too
+        clone.greenlight("up")
+        if merge:
+            assert clone.ask()["predictions"][0]["model_version"] == "v1"
+        clone.greenlight("retrain", "--as-of", as_of)
+        assert clone.greenlight("status")["live"]["version"]
+    runs = clone.greenlight("runs")
+    assert {run["version"] for run in runs if run["version"]} >= {"v1"}
+    assert "flight_delay@v1.0.0" in kit.git(clone.root, "tag", "-l")
+    clone.greenlight("backup")
+    pushed = kit.git(origin, "for-each-ref", "--format=%(refname)")
+    assert "refs/tags/flight_delay@v1.0.0" in pushed
+    assert "refs/greenlight/tags/flight_delay@v1.0.0" in pushed
+    kit.git(clone.root, "fetch", "-q", "--prune", "origin", "+refs/tags/*:refs/tags/*")
+    assert "flight_delay@v1.0.0" in kit.git(clone.root, "tag", "-l")
+
+
+@pytest.mark.slow
 def test_a_machine_that_goes_down_in_the_middle_of_a_run(clone: Clone) -> None:
     """Everything is killed at once; the same command brings all of it back and finishes the job."""
     clone.greenlight("retrain")

@@ -14,7 +14,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from greenlight.adapters import scratch
 from greenlight.errors import BentoError, disk_fault
@@ -44,6 +47,36 @@ def find(name: str, version: str, home: Path) -> Path | None:
     bento = path_of(name, version, home)
     complete = (bento / "bento.yaml").is_file() and (bento / SOURCES / MODEL / "model.json").is_file()
     return bento if complete else None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a built bento says of itself.
+
+    Attributes
+    ----------
+    version, run, commit : str
+        Empty where it does not say.
+    folder : Path
+    """
+
+    version: str
+    run: str
+    commit: str
+    folder: Path
+
+
+def built(name: str, home: Path) -> list[Built]:
+    """Every whole bento of `name`, by what its labels say; one that cannot be read is left out."""
+    found = []
+    for folder in sorted(path_of(name, "v0", home).parent.glob("v*")):
+        try:
+            document = yaml.safe_load(read_text(folder / "bento.yaml"))
+            labels = {key: str(value) for key, value in document["labels"].items()}
+        except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+            continue
+        found.append(Built(folder.name, labels.get("run", ""), labels.get("commit", ""), folder))
+    return found
 
 
 def model_hash(folder: Path) -> str:

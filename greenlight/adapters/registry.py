@@ -3,6 +3,10 @@
 ``<model>@v<N>.0.0`` names version N (GTO takes semantic versions only, so N is the major number), and
 ``<model>#prod#<K>`` says that the K-th version to take the traffic is the one tagged on that commit. Tags are only ever
 added: history grows. Reading uses Git directly, one process for all tags; writing goes through GTO's own checks.
+
+Tags belong to everybody: ``git fetch --prune --prune-tags``, the checkout step of a CI job and ``git tag -d`` delete
+them. So each tag's object is also named by ``refs/greenlight/tags/<tag>``, which no tool prunes; `Registry.mend` puts
+a deleted tag back from there.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from greenlight.errors import GitError, NotFound
 
 STAGE = "prod"
 SIGNATURES = "refs/greenlight/signatures/"
+TAGS, KEPT = "refs/tags/", "refs/greenlight/tags/"
 WHO = {"NAME": "Greenlight", "EMAIL": "greenlight@localhost"}
 _VERSION = re.compile(r"^v?(\d+)$")
 
@@ -79,6 +84,74 @@ class Registry:
         """Tags that somebody moved or deleted by hand; what they name is served and compared by nothing."""
         return tag_faults.find(self.repository, self.model, STAGE)
 
+    def lost(self) -> dict[str, str]:
+        """Tags of this model that something deleted and whose copy is kept: name of the tag, object."""
+        tags = self._named(TAGS)
+        return {name: sha for name, sha in self._named(KEPT).items() if name not in tags}
+
+    def mend(self) -> list[str]:
+        """Put deleted tags back from their copies, and copy each tag that has none yet.
+
+        A tag that contradicts itself is not copied; see `faults`.
+
+        Returns
+        -------
+        list of str
+            Names of the tags that were put back.
+        """
+        lost = self.lost()
+        # Without an old value: two processes that do this at once write the same.
+        self.repository.change_refs(f"update {TAGS}{name} {sha}" for name, sha in lost.items())
+        self._keep()
+        return sorted(lost)
+
+    def _keep(self) -> None:
+        kept, tags = self._named(KEPT), self._named(TAGS)
+        new = tags.keys() - kept.keys()
+        if new:
+            wrong = {fault.tag for fault in self.faults()}
+            self.repository.change_refs(f"update {KEPT}{name} {tags[name]}" for name in sorted(new - wrong))
+
+    def _named(self, space: str) -> dict[str, str]:
+        """Objects of this model's tags, or of their copies, by the tag's name."""
+        listing = self.repository.run(
+            "for-each-ref",
+            "--format=%(refname) %(objectname)",
+            f"{space}{self.model}@v*",
+            f"{space}{self.model}#{STAGE}#*",
+        )
+        rows = (line.split(" ", 1) for line in listing.splitlines())
+        return {ref.removeprefix(space): sha for ref, sha in rows}
+
+    def bring_back(self, name: str, commit: str, run: str, signature: str) -> None:
+        """Tag a version anew from what its bento says, where neither the tag nor its copy is there any more.
+
+        Parameters
+        ----------
+        name : str
+            The version, such as ``v2``.
+        commit : str
+            The run's commit.
+        run : str
+            The run's name.
+        signature : str
+            The bundle that the bento carries; empty where it carries none.
+
+        Raises
+        ------
+        GitError
+            The commit is not there.
+        """
+        date = f"@{self.repository.run('log', '-1', '--format=%ct', commit)} +0000"
+        who = {f"GIT_COMMITTER_{key}": value for key, value in (WHO | {"DATE": date}).items()}
+        self.repository.run(
+            *("tag", "--annotate", "--no-sign", "--cleanup=verbatim", "--file=-"),
+            *(f"{self.model}@{name}.0.0", commit),
+            stdin=f"run {run}\n\n{signature}".rstrip().encode() + b"\n",
+            env=who,
+        )
+        self._keep()
+
     def versions(self) -> list[Version]:
         """All versions, oldest first; those whose tag was moved stand where it was moved to (see `faults`)."""
         found = []
@@ -132,11 +205,12 @@ class Registry:
                 if self._last_number(faults) < number:
                     raise
                 continue  # somebody else took the number meanwhile
+            self._keep()
             return self.get(f"v{number}")
 
     def _last_number(self, faults: Iterable[Fault]) -> int:
         """The highest number of all tags, also of those that cannot be believed or are gone: it is given once."""
-        taken = self.repository.run("tag", "--list", f"{self.model}@v*").splitlines()
+        taken = [tag for tag in {**self._named(TAGS), **self._named(KEPT)} if "@v" in tag]
         numbers = [int(tag.rsplit("@v", 1)[1].split(".")[0]) for tag in taken]
         return max(numbers + [int(fault.version[1:]) for fault in faults], default=0)
 
@@ -165,6 +239,7 @@ class Registry:
             *("assign", self.model, version.commit, "--stage", STAGE, "--message", f"{version.name} serves"),
             *("--simple", "false", "--force", "--skip-registration"),
         )
+        self._keep()
 
     def champion(self) -> Version | None:
         """The version that serves, by the ledger; None before the first release.

@@ -13,7 +13,9 @@ from greenlight.adapters import device, dvc, edge, machine, prefect, processes, 
 from greenlight.adapters.git import Repository
 from greenlight.config import Params, Settings, require_repository
 from greenlight.operations import backup_checks, clock, edge_checks, stack
+from greenlight.operations.backup import FETCH_REFS
 from greenlight.operations.checks import Check, looked, some
+from greenlight.operations.known_versions import unknown_live
 from greenlight.wiring import open_project
 
 GIB = 2**30
@@ -127,7 +129,18 @@ def _tags(settings: Settings) -> Iterator[Check]:
     faults = project.registry.faults()
     for fault in faults:
         yield Check("tags", "fail", fault.what, fault.todo)
-    if not faults:
+    lost = sorted(project.registry.lost())
+    if lost:
+        yield Check("tags", "fail", f"{len(lost)} tags are gone: {some(lost)}", "greenlight up: it has copies of them")
+    unknown = unknown_live(project)
+    if unknown:
+        yield Check(
+            "tags",
+            "fail",
+            f"{unknown} serves, and no tag names it",
+            f"greenlight up makes the tag anew from the bento; if not: {FETCH_REFS}, or greenlight restore",
+        )
+    if not faults and not lost and not unknown:
         yield Check("tags", "ok", f"{len(project.registry.versions())} versions, each on the run that it names")
 
 

@@ -17,6 +17,7 @@ from greenlight.core.gates import NAMES, unknown_overrides
 from greenlight.datasets.supply import INCOMING, Supply
 from greenlight.errors import ConfigError, UsageError
 from greenlight.operations import clock
+from greenlight.operations.known_versions import mend
 from greenlight.operations.looks import Runs, compared_with, judged, settled
 from greenlight.operations.overrides import apply, nested
 from greenlight.operations.recorded import recorded_params
@@ -91,6 +92,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
     supply = Supply(dataset.source, project.settings.root / INCOMING)
     supply.require_understood()
     available = supply.periods()
+    mended = tuple(mend(project))
     champion = project.registry.champion()
     runs = compared_with(project, champion)
     wanted = params.data.as_of
@@ -116,7 +118,7 @@ def plan(project: Project, *, as_of: str = "", device: str = "", overrides: Mapp
         )
     concrete = _concrete(params, wanted, supply.fingerprint(chosen.all), champion, info.kind)
     concrete = concrete.model_copy(update={"judged": judged(project, concrete, champion, runs)})
-    return Plan(name, concrete, info, champion, warnings=_warnings(project), overrides=own)
+    return Plan(name, concrete, info, champion, warnings=(*mended, *_warnings(project)), overrides=own)
 
 
 def _shown(months: list[str]) -> str:

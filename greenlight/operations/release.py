@@ -18,6 +18,7 @@ from greenlight.core import rollout as steps
 from greenlight.core.release import Desired
 from greenlight.core.release_plan import Rollout, Wish, parse
 from greenlight.errors import GreenlightError, UsageError
+from greenlight.operations.known_versions import mend
 from greenlight.operations.release_ready import checking_ahead, ready, timed
 from greenlight.operations.release_report import ReleaseReport as ReleaseReport
 from greenlight.operations.release_report import with_overrides
@@ -71,6 +72,8 @@ def release(
         A part failed; before the switch, whatever served keeps serving.
     """
     project = open_project(settings)
+    for line in mend(project):
+        log(line)
     serving = Serving(project, log)
     wish = Wish(project.registry.get(version).name, strategy, instead_of)
     kinds = parse(strategy or project.params.release.strategy, project.params.release.plan)

@@ -19,6 +19,7 @@ from greenlight.config import Settings
 from greenlight.core.release import Desired
 from greenlight.errors import DvcError, GitError, PreflightFailed, UsageError
 from greenlight.operations import backup, stack
+from greenlight.operations.known_versions import mend
 from greenlight.operations.label_backup import Returned, bring_back
 from greenlight.operations.provenance import verify
 from greenlight.operations.release import release_in
@@ -111,6 +112,8 @@ def restore(settings: Settings, *, log: Log = silent) -> RestoreReport:
     seconds: dict[str, float] = {}
     with _timed(seconds, "refs"):
         fetched = _fetch(project)
+    for line in mend(project):
+        log(line)
     runs, versions = run_commits(project.repository), project.registry.versions()
     history = tuple({"version": e.version, "created": e.created.isoformat()} for e in project.registry.history())
     log(f"refs: {len(runs)} runs, {len(versions)} versions, {len(history)} releases; {fetched} refs were not here")

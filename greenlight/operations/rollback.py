@@ -6,6 +6,7 @@ from greenlight.adapters.desired import DesiredState
 from greenlight.config import Settings
 from greenlight.core.release import standing
 from greenlight.errors import NotFound, UsageError
+from greenlight.operations.known_versions import mend
 from greenlight.operations.release import ReleaseReport, release_in
 from greenlight.operations.release_report import with_overrides
 from greenlight.operations.rollout_end import end
@@ -44,6 +45,8 @@ def rollback(settings: Settings, *, to: str = "", to_run: str = "", log: Log = s
     if to and to_run:
         raise UsageError("--to and --to-run were both given", todo="name the version or its run")
     project = open_project(settings, lenient=True)
+    for line in mend(project):
+        log(line)
     target = _target(project, to, to_run) if to or to_run else ""
     serving = Serving(project, log)
     ended = end(serving, "aborted", "a person rolled back")

@@ -23,6 +23,7 @@ from greenlight.adapters.servers import ProcessState, Supervisor, Watcher
 from greenlight.config import Settings
 from greenlight.core.release import Desired
 from greenlight.errors import EdgeError, ServerError
+from greenlight.operations.known_versions import mend
 from greenlight.operations.looks import overridden
 from greenlight.operations.serving import EDGE, Log, Serving, silent
 from greenlight.wiring import open_project
@@ -105,6 +106,8 @@ def up(settings: Settings, *, log: Log = silent) -> StackStatus:
     changed = serving.supervisor.ensure(_prefect_server(settings, environment))
     log("prefect server starting" if changed else "prefect server runs already")
     with serving.desired.changing("up", timeout_s=settings.start_timeout_s):
+        for line in mend(serving.project):
+            log(line)
         serving.edge_up()
         state = serving.heal()
         log(f"{state.live} serves" if state.live else "no version is live yet")

@@ -95,3 +95,67 @@ def test_registering_leaves_the_logging_of_its_process_alone(registry: Registry)
         assert closed == []
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+def served(registry: Registry) -> tuple[list[str], list[str]]:
+    return [f"{v.name} {v.run} {v.commit}" for v in registry.versions()], [row.version for row in registry.history()]
+
+
+def two_that_served(registry: Registry) -> tuple[list[str], list[str]]:
+    for number, commit in enumerate(commits(registry)[:2]):
+        registry.assign(registry.register(commit, f"run-{number}", f"signature {number}"))
+    return served(registry)
+
+
+DELETIONS = {
+    "the checkout step of a CI job": ("fetch", "--prune", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"),
+    "git fetch --prune --prune-tags": ("fetch", "--prune", "--prune-tags", "origin"),
+    "git tag -d": ("tag", "-d", "flight_delay@v1.0.0", "flight_delay@v2.0.0", "flight_delay#prod#1", "flight_delay#prod#2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", DELETIONS.values(), ids=DELETIONS.keys())
+def test_what_deletes_tags_costs_no_version(registry: Registry, tmp_path: Path, command: tuple[str, ...]) -> None:
+    before = two_that_served(registry)
+    repository = registry.repository
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "origin")], check=True)
+    repository.run("remote", "add", "origin", str(tmp_path / "origin"))
+
+    repository.run(*command)
+    assert registry.versions() == []
+    repository.run("-c", "gc.pruneExpire=now", "gc", "--quiet")
+
+    assert len(registry.lost()) == 4
+    assert len(registry.mend()) == 4
+    assert served(registry) == before
+    assert registry.signature(registry.get("v2")) == "signature 1"
+    assert registry.faults() == []
+    assert registry.mend() == []
+
+
+def test_a_number_is_given_once_also_where_its_tag_was_deleted(registry: Registry) -> None:
+    two_that_served(registry)
+    registry.repository.run("tag", "-d", "flight_delay@v2.0.0")
+
+    assert registry.register(commits(registry)[2], "run-2").name == "v3"
+
+
+def test_a_repository_from_before_the_copies_gets_them(registry: Registry) -> None:
+    before = two_that_served(registry)
+    for ref in registry.repository.refs("refs/greenlight/tags/"):
+        registry.repository.run("update-ref", "-d", ref)
+
+    assert registry.mend() == []
+    registry.repository.run("tag", "-d", *registry.repository.run("tag", "-l").split())
+    registry.mend()
+    assert served(registry) == before
+
+
+def test_a_tag_that_somebody_moved_is_not_copied(registry: Registry) -> None:
+    two_that_served(registry)
+    for ref in registry.repository.refs("refs/greenlight/tags/"):
+        registry.repository.run("update-ref", "-d", ref)
+    registry.repository.run("tag", "-f", "flight_delay@v2.0.0", commits(registry)[2])  # light: without its words
+
+    registry.mend()
+    assert "refs/greenlight/tags/flight_delay@v2.0.0" not in registry.repository.refs("refs/greenlight/tags/")

@@ -54,9 +54,15 @@ def test_no_text_from_outside_becomes_shell(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_workflow_may_read_and_runs_once_at_a_time(path: Path) -> None:
     found = workflow(path)
-    assert found["permissions"] == {"contents": "read"}
+    # CD pushes what it made; nothing else writes.
+    assert found["permissions"] == {"contents": "write" if path.stem == "cd" else "read"}
     assert found["concurrency"]["group"]
     assert all("timeout-minutes" in job for job in found["jobs"].values())
+
+
+def test_what_cd_makes_is_pushed_whatever_became_of_it() -> None:
+    last = steps(ROOT / ".github" / "workflows" / "cd.yml")[-1]
+    assert (last["run"], last["if"], last["continue-on-error"]) == ("make backup", "always()", True)
 
 
 def test_a_release_starts_on_main_alone_and_is_never_cut_off() -> None:
