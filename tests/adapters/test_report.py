@@ -163,7 +163,7 @@ def test_an_evaluation_without_curves_still_has_a_report() -> None:
     verdict = judge(metrics, evaluation, LIMITS)
     page = _Page(render(verdict, metrics, evaluation))
     assert page.tags.count("figure") == 1
-    assert verdict.decision == "reject"
+    assert verdict.decision == "inconclusive"  # not known is not bad, and does not pass either
 
 
 @pytest.mark.parametrize("place", ["value", "feature", "version"])

@@ -228,6 +228,15 @@ def spoilt(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([changed, changed.head(9)])
 
 
+RELATIONS = {
+    f"relations.{kind} between"
+    for kind in (
+        *("dependency", "implication", "equality", "group_shift", "group_nulls"),
+        *("group_copy", "collapse", "still"),
+    )
+}
+
+
 def test_both_engines_give_the_same_report_on_good_and_bad_data(summer):
     """Every expectation of the contract, held and broken: the same verdict, counts, places and example rows."""
     assert check(summer, engine="pandas") == check(summer, engine="duckdb")
@@ -240,7 +249,9 @@ def test_both_engines_give_the_same_report_on_good_and_bad_data(summer):
     found = {engine: check(bad, engine=engine) for engine in ("pandas", "duckdb")}
     assert found["pandas"] == found["duckdb"]
     held = {o.name for o in found["pandas"].outcomes if o.state == "held"}
-    assert held == {
+    # Two earlier months teach no relation: all eight hold. They have tests of their own.
+    assert len(held & RELATIONS) == 8
+    assert held - RELATIONS == {
         # true of any file that can be read, and without a champion nothing was corrected
         "files.state one_of", "files.rows between", "columns.state one_of",
         "corrections.corrected_share between", "corrections.corrected_share between (warn)",

@@ -187,7 +187,7 @@ def test_a_champion_that_stopped_on_the_holdout_leaves_the_verdict_open(root: Pa
     [
         (lambda root: shutil.rmtree(root / "data/champion"), "champion.json"),
         (lambda root: (root / "data/champion/champion.json").write_text("[]"), "no JSON object"),
-        (lambda root: (root / "data/features/holdout.parquet").write_bytes(b"PAR1"), "holdout cannot be read"),
+        (lambda root: (root / "data/features/holdout.parquet").write_bytes(b"PAR1"), "holdout.parquet"),
         (lambda root: (root / "data/features/train.npy").unlink(), "features cannot be read"),
         (lambda root: _crown(root, version="v7"), "holds champion v7, params.yaml names (none)"),
     ],

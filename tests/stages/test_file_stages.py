@@ -126,7 +126,9 @@ def test_outcomes_of_a_month_reach_only_the_features_of_later_months(done: Path,
     featurize.run(params(root), root)
     before, after = content(done / "data/features"), content(root / "data/features")
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"stop_label.npy", "lookups.json"}
+    assert changed == {"stop_label.npy", "stop.parquet", "lookups.json"}
+    stop = [pl.read_parquet(root_ / "data/features/stop.parquet", glob=False) for root_ in (done, root)]
+    assert stop[0].drop("label").equals(stop[1].drop("label"))
 
 
 def test_the_holdouts_outcomes_reach_nothing_that_the_model_sees(done: Path, root: Path) -> None:

@@ -84,7 +84,7 @@ def test_two_folders_with_the_same_snapshot_give_the_same_bytes(params, workspac
     validate.run(params, workspace)
     validate.run(params, other)
     assert digests(workspace) == digests(other)
-    assert len(digests(workspace)) == 13
+    assert len(digests(workspace)) == 14
 
 
 def test_a_no_is_written_and_does_not_raise(params, workspace):
@@ -120,6 +120,7 @@ def test_pages_say_what_failed_and_ask_no_other_host(params, workspace):
         "nulls",
         "copies",
         "freshness",
+        "relations",
         "corrections",
     }
     assert set(pages) == {f"{name}.html" for name in tables | {"index", "report"}}
