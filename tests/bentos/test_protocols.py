@@ -707,7 +707,7 @@ def test_examples_of_the_pages_do_what_the_pages_say(server: Server, page: str, 
         if said:
             assert [json.loads(line) for line in done.stdout.splitlines()] == [json.loads(line) for line in said]
         run += 1
-    assert run == {"serving": 6, "predictions": 2}[page]
+    assert run == {"serving": 8, "predictions": 2}[page]
     if page == "serving":
         assert pl.read_parquet(tmp_path / "scores.parquet").height == 30
 
