@@ -5,8 +5,8 @@
 added: history grows. Reading uses Git directly, one process for all tags; writing goes through GTO's own checks.
 
 Tags belong to everybody: ``git fetch --prune --prune-tags``, the checkout step of a CI job and ``git tag -d`` delete
-them. So each tag's object is also named by ``refs/greenlight/tags/<tag>``, which no tool prunes; `Registry.mend` puts
-a deleted tag back from there.
+them. So each tag's object is also named by ``refs/greenlight/tags/<tag>``, which none of these touches (a fetch that
+mirrors all refs with ``--prune`` does); `Registry.mend` puts a deleted tag back from there.
 """
 
 from __future__ import annotations
