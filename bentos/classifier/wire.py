@@ -55,7 +55,7 @@ async def body(receive: Receive, coding: bytes = b"") -> bytes:
     if message["type"] == "http.disconnect":
         raise Disconnected
     if size > MAX_BODY_BYTES:
-        raise too_large()
+        raise _too_large()
     content = parts[0] if len(parts) == 1 else b"".join(parts)
     return _unpacked(unpacker, content) if unpacker else content
 
@@ -65,7 +65,7 @@ def _unpacked(unpacker: Unpacker, content: bytes) -> bytes:
     for piece in unpacker.pieces(content):
         plain += piece
         if len(plain) > MAX_BODY_BYTES:
-            raise too_large()
+            raise _too_large()
     unpacker.end()
     return bytes(plain)
 
@@ -97,6 +97,5 @@ def allow(problem: Problem) -> Headers:
     return [(b"allow", problem.allow.encode())] if problem.allow else ()
 
 
-def too_large() -> Problem:
-    """The refusal of a body beyond `MAX_BODY_BYTES`."""
+def _too_large() -> Problem:
     return Problem(413, f"the body has more than {MAX_BODY_BYTES:,} bytes; send fewer rows at once")

@@ -100,8 +100,8 @@ class Registry:
             Names of the tags that were put back.
         """
         lost = self.lost()
-        # Without an old value: two processes that do this at once write the same.
-        self.repository.change_refs(f"update {TAGS}{name} {sha}" for name, sha in lost.items())
+        if lost:  # without an old value: two processes that do this at once write the same
+            self.repository.change_refs(f"update {TAGS}{name} {sha}" for name, sha in lost.items())
         self._keep()
         return sorted(lost)
 

@@ -73,11 +73,14 @@ def run_retrain(*, as_of: str, device: str, detach: bool, own: Sequence[str] = (
 
 def _checked(project: Project, as_of: str, device: str, own: Sequence[str]) -> dict[str, Any]:
     """The flow's parameters, after every mistake that can be found without work was looked for."""
+    from greenlight.operations.known_versions import mend
     from greenlight.operations.overrides import parse
     from greenlight.operations.plan import plan
 
     _check_flags(as_of, device)
     overrides = parse(own)
+    for line in mend(project):  # before the plan, which would put it back too and whose warnings nobody sees here
+        say(line, style="yellow")
     plan(project, as_of=as_of, device=device, overrides=overrides)  # what it finds, the run itself says
     wanted = as_of or overrides.pop("data.as_of", "") or project.params.data.as_of
     given = {"device": device, "overrides": overrides}

@@ -214,9 +214,9 @@ def _copies(
     looked = dict(sources.group_by("place").len().rows())
     found: list[dict[str, object]] = []
     for place, (period, rows, _) in enumerate(parts[len(learnt) :], start=len(learnt)):
-        its = again.filter(pl.col("place") == place).sort("len", "first", descending=[True, False])
-        share = its.get_column("len").sum() / looked[place] if looked.get(place) else 0.0
-        most = parts[its.item(0, "first")][0] if its.height else ""
+        repeated = again.filter(pl.col("place") == place).sort("len", "first", descending=[True, False])
+        share = repeated.get_column("len").sum() / looked[place] if looked.get(place) else 0.0
+        most = parts[repeated.item(0, "first")][0] if repeated.height else ""
         row = {"period": period, "table": table, "of": table, "rows": rows, "copied_share": round(share, 9)}
         found.append({**row, "most_from": most})
     return found

@@ -3,7 +3,7 @@
 Nothing is declared but which columns may determine others and which columns split a table into groups; the rest is
 learnt. Each period leaves figures behind (one per relation), and a figure is set against those of the periods before
 it: its limit is the worst of them and an allowance, so a relation that never held is never asked for. Of a large period
-a fixed sample of rows is looked at, so the cost grows with the number of periods.
+a fixed sample of rows is looked at.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Allowance:
     level: float = 0.0
 
 
-# Set with all twelve months of 2013 and ten bootstrap copies of each (whole days drawn again); see docs/contract.md.
+# Set with April to December 2013 and ten copies of each, whole days drawn again; docs/contract.md says what was tried.
 ALLOWANCES: Mapping[str, Allowance] = {
     "dependency": Allowance(0.03, 2.0, learnt=0.05),
     "implication": Allowance(0.05, 2.0, learnt=0.05),

@@ -212,8 +212,9 @@ def _lay_incoming(supply: Supply, root: Path) -> None:
     """
     for name, file in supply.handed().items():
         here = root / INCOMING / name
-        if here.parent.is_symlink():
-            here.parent.unlink()
+        for folder in (root / INCOMING, here.parent):
+            if folder.is_symlink():
+                folder.unlink()
         if here.is_file() and filecmp.cmp(here, file, shallow=False):
             continue
         here.parent.mkdir(parents=True, exist_ok=True)

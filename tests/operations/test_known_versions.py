@@ -91,3 +91,15 @@ def test_the_next_retrain_compares_with_the_champion_that_a_prune_deleted(projec
     assert made.champion is not None
     assert made.champion.name == "v2"
     assert any("flight_delay@v2.0.0 was gone" in line for line in made.warnings)
+
+
+def test_a_retrain_from_the_command_line_says_what_it_put_back(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It plans once before the stack comes up: what that puts back, nothing after it finds again."""
+    from greenlight.cli.retrain import _checked
+
+    lose(project, "refs/tags/")
+    _checked(project, "2013-09", "", ())
+    said = capsys.readouterr()
+    assert "flight_delay@v2.0.0 was gone" in said.out + said.err

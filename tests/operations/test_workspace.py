@@ -181,6 +181,27 @@ def test_a_month_handed_in_through_a_linked_folder_reaches_the_snapshot(repo: Pa
     assert pl.read_parquet(workspace.path("snapshot") / "flights/2013-08.parquet", glob=False).height == 100
 
 
+def test_a_committed_link_in_place_of_the_whole_folder_is_laid_anew(repo: Path, tmp_path: Path) -> None:
+    """Relative, so that it points elsewhere, or nowhere, from a run's folder; nothing is written through it."""
+    shared = repo.parent / "share"
+    (shared / "flights").mkdir(parents=True)
+    source.fetch("2013-08")["flights"].head(100).write_parquet(shared / "flights/2013-08.parquet")
+    (repo / "data").mkdir(exist_ok=True)
+    (repo / "data/incoming").symlink_to(
+        Path("../../share"), target_is_directory=True
+    )  # from data/: beside the repository
+    kit.git(repo, "add", "-f", "data/incoming")
+    kit.git(repo, "commit", "-q", "-m", "Link")
+    project = kit.open_at(repo)
+
+    workspace = create(project, plan(project, as_of="2013-08"))
+
+    laid = workspace.root / "data/incoming/flights/2013-08.parquet"
+    assert laid.resolve() == shared / "flights/2013-08.parquet"
+    assert not (workspace.root / "data/incoming").is_symlink()
+    assert [path.name for path in (shared / "flights").iterdir()] == ["2013-08.parquet"]
+
+
 def test_a_snapshot_of_other_files_than_were_planned_with_is_refused(repo: Path) -> None:
     project = kit.open_at(repo)
     workspace = create(project, plan(project, as_of="2013-08"))

@@ -280,7 +280,7 @@ BATCH_EXPECTATIONS = (
 )
 
 # What the earlier months kept and this one does not. How much more than they did it may stray is in core/relations.py,
-# set so that none of 2013's twelve months and none of ten bootstrap copies of each is called broken.
+# docs/contract.md says on which months none is called broken.
 TIES = (
     Ties("flights", (("tailnum",), ("origin", "dest"), ("carrier", "flight")), groups=("carrier", "origin")),
     Ties("weather", groups=("origin",)),
